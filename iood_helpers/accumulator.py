@@ -1,0 +1,301 @@
+"""Counts of what a model got right and wrong, image by image in constant memory.
+
+Three histograms of 65 536 confidence levels (valid pixels predicted correctly, valid ones predicted wrongly,
+invalid ones) and a confusion matrix hold all that the metrics need; adding merges what workers have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import ranking
+from .classes import NUM_CLASSES, VOID
+from .errors import MetricsError
+from .ranking import LEVELS
+
+SAMPLED_PIXELS = 100_000
+"""Pixels per image that enter the metrics of ranking and calibration."""
+
+
+def sample_pixels(gt: np.ndarray, limit: int = SAMPLED_PIXELS) -> np.ndarray:
+    """Pixels of one image that enter the metrics of ranking: all non-void ones, or ``limit`` drawn from them.
+
+    Parameters
+    ----------
+    gt : ndarray of int, any shape
+        Train ids; 255 is void.
+    limit : int
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Sorted indices into the flattened ground truth. The draw is the protocol's: NumPy's legacy generator
+        started with seed 1 for each image (the global generator is left alone).
+    """
+    indices = np.flatnonzero(gt != VOID)
+    if indices.size > limit:
+        indices = np.sort(np.random.RandomState(1).choice(indices, limit, replace=False))
+    return indices
+
+
+def per_class_iou(confusion: np.ndarray) -> np.ndarray:
+    """Intersection over union of each class: TP / (row + column - TP).
+
+    Parameters
+    ----------
+    confusion : array of counts, shape (..., C, C)
+        Rows: ground truth; columns: prediction.
+
+    Returns
+    -------
+    ndarray of float, shape (..., C)
+        0..1; NaN for a class that occurs in neither.
+
+    Examples
+    --------
+    >>> per_class_iou([[3, 1], [0, 4]]).tolist()
+    [0.75, 0.8]
+    """
+    confusion = np.asarray(confusion, dtype=np.float64)
+    hit = np.diagonal(confusion, axis1=-2, axis2=-1)
+    union = confusion.sum(axis=-1) + confusion.sum(axis=-2) - hit
+    return np.divide(hit, union, out=np.full(hit.shape, np.nan), where=union > 0)
+
+
+class ReliabilityCurve(NamedTuple):
+    """Mean confidence and accuracy (NaN if empty) and share of pixels per confidence bin; shape (bins,)."""
+
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    share: np.ndarray
+
+
+class BravoAccumulator:
+    """Counts from which all metrics of one set of images follow; 1.6 MB, however many images it has seen.
+
+    Parameters
+    ----------
+    name : str, optional
+        Subset or split, for error messages.
+
+    Attributes
+    ----------
+    correct, wrong, invalid : ndarray of int64, shape (65536,)
+        Sampled pixels per confidence level: valid ones with a right and a wrong prediction, invalid ones.
+    confusion : ndarray of int64, shape (19, 19)
+        All valid pixels; rows: ground truth, columns: prediction.
+    images : int
+    labelled : bool
+        False once an image came without ground truth: semantic metrics are then out of reach.
+    """
+
+    def __init__(self, name: str | None = None):
+        self.name = name
+        self.correct, self.wrong, self.invalid = (np.zeros(LEVELS, dtype=np.int64) for _ in range(3))
+        self.confusion = np.zeros((NUM_CLASSES, NUM_CLASSES), dtype=np.int64)
+        self.images = 0
+        self.labelled = True
+
+    def update(self, gt: Any, invalid: Any, classes: Any, confidence: Any) -> BravoAccumulator:
+        """Count one image.
+
+        Parameters
+        ----------
+        gt : array or tensor of int, shape (H, W), or None
+            Train ids 0..18, 255 for void. None: no label map, all pixels count, for OOD metrics only.
+        invalid : array or tensor, shape (H, W), or None
+            Not zero (True) for invalid (OOD) pixels. None: there are none.
+        classes : array or tensor of int, shape (H, W)
+            Predicted train ids 0..18.
+        confidence : array or tensor, shape (H, W)
+            Floats 0..1, rounded to levels by ``round(c * 65535)``; or the levels 0..65535 themselves, as
+            integers of 16 bits or more.
+
+        Returns
+        -------
+        BravoAccumulator
+            Itself.
+
+        Raises
+        ------
+        MetricsError
+            If shapes differ or values are out of range; nothing is counted then.
+        """
+        classes, levels = _array(classes), _array(confidence)
+        labelled = gt is not None
+        gt = _array(gt) if labelled else np.zeros(classes.shape, dtype=np.uint8)
+        invalid = np.zeros(classes.shape, dtype=bool) if invalid is None else _array(invalid) != 0
+        shapes = {"gt": gt, "invalid": invalid, "classes": classes, "confidence": levels}
+        if len({array.shape for array in shapes.values()}) > 1:
+            shown = ", ".join(f"{key} {array.shape}" for key, array in shapes.items())
+            raise MetricsError(
+                f"The arrays of one image differ in shape{self._of()}: {shown}; resize them first."
+            )
+        self._check_ids(gt, "ground truth", void=True)
+        self._check_ids(classes, "predicted classes", void=False)
+        indices = sample_pixels(gt)
+        gt, invalid, classes = gt.ravel(), invalid.ravel(), classes.ravel()
+        levels = self._levels(levels)[indices]
+
+        valid = (gt != VOID) & ~invalid
+        pairs = gt[valid].astype(np.int64) * NUM_CLASSES + classes[valid].astype(np.int64)
+        right, ood = gt[indices] == classes[indices], invalid[indices]
+        self.confusion += np.bincount(pairs, minlength=NUM_CLASSES**2).reshape(NUM_CLASSES, NUM_CLASSES)
+        self.correct += np.bincount(levels[right & ~ood], minlength=LEVELS)
+        self.wrong += np.bincount(levels[~right & ~ood], minlength=LEVELS)
+        self.invalid += np.bincount(levels[ood], minlength=LEVELS)
+        self.images += 1
+        self.labelled &= labelled
+        return self
+
+    def merge(self, other: BravoAccumulator) -> BravoAccumulator:
+        """Add the counts of ``other``, which stays as it is; returns itself. ``a + b`` makes a new one."""
+        for counts in ("correct", "wrong", "invalid", "confusion"):
+            getattr(self, counts).__iadd__(getattr(other, counts))
+        self.images += other.images
+        self.labelled &= other.labelled
+        self.name = self.name or other.name
+        return self
+
+    def __add__(self, other: BravoAccumulator) -> BravoAccumulator:
+        return BravoAccumulator(self.name).merge(self).merge(other)
+
+    def compute(self, semantic: bool = True, ood: bool = False) -> dict[str, Any]:
+        """Metrics of all images counted so far.
+
+        Parameters
+        ----------
+        semantic, ood : bool
+            Which of the two groups of metrics to compute.
+
+        Returns
+        -------
+        dict
+            ``metrics.SEMANTIC_METRICS`` and ``iou_valid``, or ``metrics.OOD_METRICS``, or both.
+
+        Raises
+        ------
+        MetricsError
+            If a metric is not defined: no valid or no invalid pixel, no wrong or no correct one, no labels.
+        """
+        results: dict[str, Any] = {}
+        if semantic:
+            self._need(
+                self.labelled, "an image has no ground truth", "give labels, or ask for OOD metrics only"
+            )
+            self._need(
+                self.correct.any(), "no valid pixel is predicted correctly", "check labels and predictions"
+            )
+            self._need(self.wrong.any(), "no valid pixel is predicted wrongly", "add images")
+            iou = per_class_iou(self.confusion)
+            results |= {"miou_valid": float(np.nanmean(iou)), "iou_valid": iou.tolist()}
+            sums = ranking.bin_sums(self.correct, self.wrong)
+            scalars = {"ece_valid": ranking.calibration_error(sums)}
+            results |= _floats(scalars | ranking.semantic_ranking(self.correct, self.wrong))
+        if ood:
+            self._need(
+                self.invalid.any(), "no sampled pixel is invalid (OOD)", "add images with invalid pixels"
+            )
+            valid = self.correct + self.wrong
+            self._need(valid.any(), "no sampled pixel is valid", "check the masks")
+            results |= _floats(ranking.ood_ranking(self.invalid, valid))
+        return results
+
+    def reliability_curve(self) -> ReliabilityCurve:
+        """Accuracy against confidence in the 15 bins of the ECE, for valid pixels."""
+        self._need(
+            self.labelled and (self.correct + self.wrong).any(), "no valid pixel has a label", "add images"
+        )
+        sums = ranking.bin_sums(self.correct, self.wrong)
+        with np.errstate(invalid="ignore"):
+            return ReliabilityCurve(
+                sums.confidence / sums.pixels, sums.correct / sums.pixels, sums.pixels / sums.pixels.sum()
+            )
+
+    def roc_curve(self, task: str = "ood", points: int = 500) -> tuple[np.ndarray, np.ndarray]:
+        """False and true positive rates for plotting, at most ``points`` of them.
+
+        Parameters
+        ----------
+        task : {"ood", "success", "error"}
+            Find invalid pixels, correct ones by high confidence, or wrong ones by low confidence.
+        points : int
+
+        Returns
+        -------
+        (fpr, tpr) : two float arrays, shape (n,)
+        """
+        return ranking.roc_points(*self._histograms(task), points)
+
+    def pr_curve(self, task: str = "ood", points: int = 500) -> tuple[np.ndarray, np.ndarray]:
+        """Recall and precision for plotting; parameters as for ``roc_curve``."""
+        return ranking.precision_recall_points(*self._histograms(task), points)
+
+    def _histograms(self, task: str) -> tuple[np.ndarray, np.ndarray]:
+        """Counts of positives and negatives, ordered by rising score."""
+        pairs = {
+            "ood": (self.invalid[::-1], (self.correct + self.wrong)[::-1]),
+            "success": (self.correct, self.wrong),
+            "error": (self.wrong[::-1], self.correct[::-1]),
+        }
+        if task not in pairs:
+            raise MetricsError(f"There is no task {task!r}; choose 'ood', 'success' or 'error'.")
+        self._need(all(part.any() for part in pairs[task]), f"the {task} task lacks one side", "add images")
+        return pairs[task]
+
+    def _of(self) -> str:
+        return f" of {self.name}" if self.name else ""
+
+    def _need(self, condition: bool, what: str, remedy: str) -> None:
+        if not condition:
+            raise MetricsError(
+                f"The metrics{self._of()} are not defined, since {what} in {self.images} images; {remedy}."
+            )
+
+    def _check_ids(self, ids: np.ndarray, what: str, void: bool) -> None:
+        if not np.issubdtype(ids.dtype, np.integer):
+            raise MetricsError(f"The {what}{self._of()} have type {ids.dtype}; pass integers.")
+        wrong = (ids < 0) | (ids >= NUM_CLASSES)
+        if void:
+            wrong &= ids != VOID
+        if wrong.any():
+            found = np.unique(ids[wrong])[:10].tolist()
+            allowed = "0..18 or 255 for void" if void else "0..18"
+            raise MetricsError(f"The {what}{self._of()} hold the ids {found}; pass train ids {allowed}.")
+
+    def _levels(self, confidence: np.ndarray) -> np.ndarray:
+        """Confidence levels 0..65535 as int64, flattened."""
+        if np.issubdtype(confidence.dtype, np.floating):
+            # softmax rounding may leave 1.0000001; anything more is another quantity (a logit, a percentage)
+            low, high, unit = -1e-5, 1 + 1e-5, "floats 0..1"
+            scale = np.float64(LEVELS - 1)
+        elif np.issubdtype(confidence.dtype, np.integer) and confidence.dtype.itemsize > 1:
+            low, high, unit, scale = 0, LEVELS - 1, "levels 0..65535", None
+        else:
+            raise MetricsError(
+                f"The confidences{self._of()} have type {confidence.dtype}; pass floats 0..1 or uint16."
+            )
+        flat = confidence.ravel()
+        if flat.size and not (flat.min() >= low and flat.max() <= high):
+            raise MetricsError(
+                f"The confidences{self._of()} span {flat.min()} to {flat.max()}; pass {unit} without NaN."
+            )
+        if scale is None:
+            return flat.astype(np.int64)
+        return np.round(flat.astype(np.float64).clip(0, 1) * scale).astype(np.int64)
+
+
+def _array(values: Any) -> np.ndarray:
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        # NumPy has no bfloat16
+        values = values.float() if values.is_floating_point() else values
+        return values.numpy()
+    return np.asarray(values)
+
+
+def _floats(values: Mapping[str, Any]) -> dict[str, float]:
+    return {key: float(value) for key, value in values.items()}

@@ -1,0 +1,205 @@
+"""Pixels from files: colour images, label maps and masks, read and checked."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .errors import DatasetError
+
+MIN_SIDE = 32
+"""Smallest height and width of an image: one cell of the coarsest feature map (stride 32)."""
+
+_READ_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def _open(path: Path, decode: bool = True) -> Image.Image:
+    """Open an image file and, unless only its header is wanted, decode it whole."""
+    if not path.is_file():
+        raise DatasetError(f"The image file {path} does not exist; check the path or restore the file.")
+    try:
+        image = Image.open(path)
+        if decode:
+            image.load()
+    except _READ_ERRORS as error:
+        raise DatasetError(
+            f"The image file {path} cannot be read ({error}); replace it by an intact copy or remove it."
+        ) from error
+    return image
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Height and width in pixels of an image file, from its header alone.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing or no image.
+    """
+    with _open(Path(path), decode=False) as image:
+        return image.height, image.width
+
+
+def read_image(image: str | Path | np.ndarray | Image.Image) -> np.ndarray:
+    """Read any picture as 8-bit RGB.
+
+    Grey, palette, 1-bit and CMYK pictures are converted to RGB. An alpha channel is dropped: the colour
+    stored under it is kept, and nothing is blended in. 16-bit grey values are scaled to 8 bits by
+    ``round(v / 257)``; of a file with 16-bit *colour*, Pillow keeps the upper 8 bits. The orientation tag of
+    EXIF is not applied: rows and columns are those stored in the file, since label maps carry no tag.
+
+    Parameters
+    ----------
+    image : path, PIL image, or array
+        Arrays: uint8, uint16 or bool, of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W, 3)
+        RGB, 0..255, contiguous. An array that already has this form is returned as it is, not copied.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing, truncated, not an image or beyond Pillow's limit of pixels, if it has
+        another pixel type (floats, 32-bit integers), or if a side is shorter than 32 pixels.
+
+    Examples
+    --------
+    >>> read_image(np.full((40, 50), 65535, dtype=np.uint16))[0, 0].tolist()
+    [255, 255, 255]
+    """
+    if isinstance(image, np.ndarray):
+        source, rgb = "The image array", _array_to_rgb(image)
+    elif isinstance(image, Image.Image):
+        source, rgb = "The PIL image", _pil_to_rgb(image, "The PIL image")
+    elif isinstance(image, str | Path):
+        source = f"The image file {image}"
+        with _open(Path(image)) as opened:
+            rgb = _pil_to_rgb(opened, source)
+    else:
+        raise DatasetError(
+            f"An image of type {type(image).__name__} cannot be read; pass a path, a PIL image or an array."
+        )
+    height, width = rgb.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        raise DatasetError(
+            f"{source} has {height}x{width} pixels (height x width); use one with at least {MIN_SIDE} "
+            "on each side."
+        )
+    return np.ascontiguousarray(rgb)
+
+
+def _pil_to_rgb(image: Image.Image, source: str) -> np.ndarray:
+    if image.mode == "F":
+        raise DatasetError(f"{source} has floating point pixels; save it with 8 or 16 bits per channel.")
+    try:
+        if image.mode.startswith("I"):
+            return _array_to_rgb(_sixteen_bit(image, source))
+        if image.mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    except _READ_ERRORS as error:
+        raise DatasetError(f"{source} cannot be converted to RGB ({error}); save it again as PNG.") from error
+
+
+def _sixteen_bit(image: Image.Image, source: str) -> np.ndarray:
+    """Values of PIL's integer modes ("I;16", "I;16B", "I"), which must fit into 16 bits."""
+    values = np.array(image)
+    if values.size and (values.min() < 0 or values.max() > 65535):
+        raise DatasetError(f"{source} has values outside 0..65535; save it with 8 or 16 bits per channel.")
+    return values.astype(np.uint16)
+
+
+def _array_to_rgb(array: np.ndarray) -> np.ndarray:
+    if array.dtype not in (np.uint8, np.uint16, np.bool_):
+        raise DatasetError(
+            f"The image array has type {array.dtype}; convert it to uint8 values 0..255 "
+            "(a float image in 0..1 times 255)."
+        )
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
+        raise DatasetError(f"The image array has shape {array.shape}; pass (H, W), (H, W, 3) or (H, W, 4).")
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * np.uint8(255)
+    elif array.dtype == np.uint16:
+        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if array.shape[-1] == 1:
+        return np.repeat(array, 3, axis=-1)
+    return array if array.shape[-1] == 3 else array[..., :3]
+
+
+def read_ids(path: str | Path) -> np.ndarray:
+    """Read the integer stored at each pixel of a label map.
+
+    Grey and palette files give their stored values (for a palette: the index, not the colour). Files of
+    16 bits and RGB files are accepted where the values fit: all at most 255, and the three channels equal.
+
+    Parameters
+    ----------
+    path : path of a PNG file (lossy formats would invent ids)
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W)
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing, truncated, or holds colours or values above 255.
+    """
+    path = Path(path)
+    with _open(path) as image:
+        if image.mode == "F" or image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+            raise DatasetError(f"The label file {path} has mode {image.mode}; store one 8-bit id per pixel.")
+        values = np.array(image)
+    if values.ndim == 3:
+        # two channels are grey and alpha, four are colour and alpha; alpha says nothing about the class
+        colours = values[..., : 1 if values.shape[-1] == 2 else 3]
+        if (colours != colours[..., :1]).any():
+            raise DatasetError(
+                f"The label file {path} holds colours; store one 8-bit id per pixel instead of a colour map."
+            )
+        values = colours[..., 0]
+    if values.size and (values.min() < 0 or values.max() > 255):
+        raise DatasetError(
+            f"The label file {path} holds the value {int(values.max())}; store ids of 8 bits (0..255)."
+        )
+    return values.astype(np.uint8)
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """Read a mask: True where the stored value is not zero.
+
+    Parameters
+    ----------
+    path : path of a PNG file; for colour files any channel counts, alpha does not
+
+    Returns
+    -------
+    ndarray of bool, shape (H, W)
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing or truncated.
+    """
+    with _open(Path(path)) as image:
+        values = np.array(image)
+        if values.ndim == 3 and image.mode in ("LA", "PA", "RGBA"):
+            values = values[..., :-1]
+    return values.any(axis=-1) if values.ndim == 3 else values != 0

@@ -1,0 +1,103 @@
+"""Bootstrap intervals over images."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from iood_helpers.bootstrap import bootstrap_metrics
+from iood_helpers.errors import MetricsError
+from iood_helpers.metrics import OOD_METRICS, SEMANTIC_METRICS, BravoAccumulator
+
+
+def accumulator(seed: int, shape: tuple[int, int] = (64, 96), difficulty: float = 0.5) -> BravoAccumulator:
+    """One random image; images differ in how often the prediction is wrong."""
+    rng = np.random.default_rng(seed)
+    share = 0.7 + 0.2 * rng.random() * difficulty
+    gt = rng.integers(0, 19, shape)
+    classes = np.where(rng.random(shape) < share, gt, rng.integers(0, 19, shape))
+    invalid = rng.random(shape) < 0.05 + 0.1 * rng.random()
+    confidence = rng.beta(6, 1, shape) - 0.2 * (classes != gt) - 0.2 * invalid
+    return BravoAccumulator().update(gt, invalid, classes, confidence.clip(0, 1))
+
+
+@pytest.fixture(scope="module")
+def accumulators():
+    return [accumulator(seed) for seed in range(12)]
+
+
+def test_intervals_hold_the_value_of_all_images(accumulators):
+    intervals = bootstrap_metrics(accumulators, draws=200, ood=True)
+    exact = sum(accumulators[1:], start=accumulators[0]).compute(ood=True)
+    assert set(intervals) == {*SEMANTIC_METRICS, *OOD_METRICS}
+    for key, interval in intervals.items():
+        assert interval.value == exact[key]
+        assert interval.low < interval.value < interval.high, key
+
+
+def test_resampled_values_equal_those_of_merged_accumulators(accumulators):
+    images, seed = len(accumulators), 5
+    intervals = bootstrap_metrics(accumulators, draws=1, seed=seed, ood=True)
+    weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=1)[0]
+    drawn = [one for one, times in zip(accumulators, weights, strict=True) for _ in range(times)]
+    expected = sum(drawn[1:], start=drawn[0]).compute(ood=True)
+    for key, interval in intervals.items():
+        tolerance = 1e-12 if key in ("miou_valid", "ece_valid") else 1e-3
+        assert interval.low == interval.high == pytest.approx(expected[key], abs=tolerance), key
+
+
+def test_seed_decides_the_draws(accumulators):
+    first, again, other = (bootstrap_metrics(accumulators, draws=50, seed=seed) for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_equal_images_leave_no_uncertainty():
+    intervals = bootstrap_metrics([accumulator(0)] * 5, draws=20, ood=True)
+    for key, interval in intervals.items():
+        assert interval.high - interval.low < 1e-12, key
+        assert interval.value == pytest.approx(interval.low, abs=1e-3)
+
+
+def test_more_images_and_less_coverage_narrow_the_interval(accumulators):
+    many = [accumulator(seed) for seed in range(60)]
+
+    def width(*arguments, **options):
+        interval = bootstrap_metrics(*arguments, draws=400, **options)["miou_valid"]
+        return interval.high - interval.low
+
+    assert width(many) < 0.7 * width(accumulators)
+    assert width(accumulators, coverage=0.5) < 0.6 * width(accumulators)
+
+
+def test_draws_without_invalid_pixels_do_not_count():
+    shape = (40, 40)
+    rng = np.random.default_rng(0)
+    gt = rng.integers(0, 19, shape)
+    classes = np.where(rng.random(shape) < 0.8, gt, 0)
+    invalid = rng.random(shape) < 0.2
+    images = [
+        BravoAccumulator().update(gt, mask, classes, rng.random(shape)) for mask in (invalid, None, None)
+    ]
+    interval = bootstrap_metrics(images, draws=100, semantic=False, ood=True)["auroc_ood"]
+    assert 0 < interval.low <= interval.high < 1
+
+
+def test_what_is_refused(accumulators):
+    for arguments in (
+        {"accumulators": accumulators[:1]},
+        {"accumulators": accumulators, "draws": 0},
+        {"accumulators": accumulators, "coverage": 1.0},
+    ):
+        with pytest.raises(MetricsError, match="bootstrap"):
+            bootstrap_metrics(**arguments)
+    with pytest.raises(MetricsError, match="not defined"):
+        bootstrap_metrics([BravoAccumulator("SMIYC"), BravoAccumulator("SMIYC")], ood=True)
+
+
+def test_forty_images_take_seconds():
+    images = [accumulator(seed, (192, 384)) for seed in range(40)]
+    start = time.perf_counter()
+    bootstrap_metrics(images, draws=1000, ood=True)
+    assert time.perf_counter() - start < 10
