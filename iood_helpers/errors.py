@@ -1,0 +1,37 @@
+"""Named errors: each message is one sentence that names the file and the remedy."""
+
+
+class IoodError(Exception):
+    """Base class of all errors raised on purpose by ``iood_helpers``."""
+
+
+class CheckpointError(IoodError):
+    """A checkpoint is missing, damaged, unsafe or of another architecture."""
+
+
+class DatasetError(IoodError):
+    """An image, label, mask or split is missing or not what its format demands."""
+
+
+class EmbeddingError(IoodError):
+    """Embeddings cannot be computed, stored or read as asked."""
+
+
+class ClusteringError(IoodError):
+    """A clustering model cannot be fitted, saved or loaded as asked."""
+
+
+class RefinementError(IoodError):
+    """Confidences cannot be refined with the given model or options."""
+
+
+class MetricsError(IoodError):
+    """Metrics are not defined for the given inputs."""
+
+
+class ParameterError(IoodError):
+    """A profile, notebook or parameter is unknown or has an impossible value."""
+
+
+class ArtifactError(IoodError):
+    """A file that an earlier notebook should have left is missing or unreadable."""
