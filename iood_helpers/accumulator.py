@@ -28,6 +28,7 @@ def sample_pixels(gt: np.ndarray, limit: int = SAMPLED_PIXELS) -> np.ndarray:
     gt : ndarray of int, any shape
         Train ids; 255 is void.
     limit : int
+        The most pixels to return.
 
     Returns
     -------
@@ -223,6 +224,7 @@ class BravoAccumulator:
         task : {"ood", "success", "error"}
             Find invalid pixels, correct ones by high confidence, or wrong ones by low confidence.
         points : int
+            The most points to return.
 
         Returns
         -------

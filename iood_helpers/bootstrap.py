@@ -43,6 +43,7 @@ def bootstrap_metrics(
     accumulators : sequence of BravoAccumulator
         One for each image (1.6 MB each), at least two.
     draws : int
+        How many resampled test sets.
     seed : int
         With the same seed and number of images the same images are drawn, for any model.
     semantic, ood : bool

@@ -103,7 +103,7 @@ class Sample:
     name : str
         Path of the image below its split, without suffix: ``"mini/mini_000003_000019"``.
     subset : str
-        Split or BRAVO subset.
+        Split or BRAVO subset; ``"train"`` also where the sample came by way of a part of it.
     image_path : Path
     label_path, invalid_path : Path or None
         None where the dataset has no label map or no mask.

@@ -151,7 +151,8 @@ def read_ids(path: str | Path) -> np.ndarray:
 
     Parameters
     ----------
-    path : path of a PNG file (lossy formats would invent ids)
+    path : str or Path
+        A PNG file; lossy formats would invent ids.
 
     Returns
     -------
@@ -187,7 +188,8 @@ def read_mask(path: str | Path) -> np.ndarray:
 
     Parameters
     ----------
-    path : path of a PNG file; for colour files any channel counts, alpha does not
+    path : str or Path
+        A PNG file; of a colour file any channel counts, alpha does not.
 
     Returns
     -------

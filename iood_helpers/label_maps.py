@@ -57,6 +57,7 @@ def to_train_ids(label: np.ndarray, encoding: str, source: str = "The label map"
     Parameters
     ----------
     label : ndarray of uint8, any shape
+        Ids as stored.
     encoding : {"train-ids", "label-ids", "camvid"}
         What the stored ids mean.
     source : str

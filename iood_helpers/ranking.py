@@ -112,7 +112,9 @@ def bin_sums(correct: np.ndarray, wrong: np.ndarray, bins: int = ECE_BINS) -> Bi
     Parameters
     ----------
     correct, wrong : array of counts, shape (..., levels)
+        How many pixels with a right and a wrong prediction have each confidence level.
     bins : int
+        Number of bins.
 
     Returns
     -------
@@ -136,6 +138,7 @@ def calibration_error(sums: BinSums) -> np.ndarray:
     Parameters
     ----------
     sums : BinSums
+        As ``bin_sums`` gives them.
 
     Returns
     -------
@@ -176,7 +179,9 @@ def roc_points(
     Parameters
     ----------
     positive, negative : array of counts, shape (levels,)
+        As for ``auroc``, of one histogram.
     points : int
+        The most points to return.
 
     Returns
     -------

@@ -20,8 +20,7 @@ from iood_helpers.datasets import (
     read_image,
 )
 from iood_helpers.errors import DatasetError
-from iood_helpers.images import read_ids
-from iood_helpers.label_maps import CITYSCAPES_LABEL_IDS
+from iood_helpers.images import read_ids, read_mask
 
 HEIGHT, WIDTH = 36, 48
 
@@ -106,7 +105,8 @@ def test_limit_takes_the_first_and_a_seed_draws(tmp_path):
 def test_stock_cityscapes_label_ids_become_train_ids(tmp_path):
     cityscapes_tree(tmp_path, 1, kind="labelIds")
     stored = np.full((HEIGHT, WIDTH), 3, dtype=np.uint8)
-    stored[0, :19] = CITYSCAPES_LABEL_IDS
+    stored[0, :11] = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23)
+    stored[0, 11:19] = (24, 25, 26, 27, 28, 31, 32, 33)
     stem = "cityscapes/gtFine/train/town/town_000000_000019_gtFine_labelIds.png"
     save(tmp_path / stem, stored)
     label = load_dataset("cityscapes", "train", tmp_path)[0].label()
@@ -359,6 +359,13 @@ def test_sixteen_bit_grey_is_scaled(tmp_path):
         read_image(Image.fromarray(values.astype(np.int32) * 2))
     with pytest.raises(DatasetError, match="floating point"):
         read_image(Image.fromarray(values.astype(np.float32)))
+
+
+def test_alpha_of_a_mask_does_not_count(tmp_path):
+    mask = np.zeros((HEIGHT, WIDTH, 4), dtype=np.uint8)
+    mask[..., 3] = 255
+    mask[2, 3, 1] = 9
+    assert np.argwhere(read_mask(save(tmp_path / "x.png", mask))).tolist() == [[2, 3]]
 
 
 def test_palette_with_transparency(tmp_path, recwarn):

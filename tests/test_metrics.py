@@ -163,6 +163,12 @@ def test_calibration_error_equals_its_definition(images):
     assert gap == pytest.approx(expected, abs=1e-12)
 
 
+def test_bin_edges_are_rounded_not_cut():
+    edges = ranking.bin_edges()
+    assert (edges[0], edges[1], edges[8], edges[14], edges[15]) == (0, 4369, 34953, 61167, 65536)
+    assert edges.size == 16
+
+
 def test_tied_scores_count_as_one_threshold():
     gt = np.zeros((32, 32), dtype=np.uint8)
     classes = np.zeros_like(gt)
@@ -360,6 +366,8 @@ def test_images_without_labels_have_ood_metrics_only(images):
     assert bravo_metrics(unlabelled) == {key.removeprefix("SMIYC_"): x for key, x in expected.items()}
     with pytest.raises(MetricsError, match="no ground truth"):
         BravoAccumulator().update(*unlabelled[0]).update(*images[1]).compute()
+    with pytest.raises(MetricsError, match="no ground truth"):
+        (BravoAccumulator().update(*images[1]) + BravoAccumulator().update(*unlabelled[0])).compute()
 
 
 @pytest.mark.parametrize("position", range(4))
