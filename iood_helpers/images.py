@@ -30,11 +30,14 @@ def _open(path: Path, decode: bool = True) -> Image.Image:
     """Open an image file and, unless only its header is wanted, decode it whole."""
     if not path.is_file():
         raise DatasetError(f"The image file {path} does not exist; check the path or restore the file.")
+    image = None
     try:
         image = Image.open(path)
         if decode:
             image.load()
     except _READ_ERRORS as error:
+        if image is not None:
+            image.close()
         raise DatasetError(
             f"The image file {path} cannot be read ({error}); replace it by an intact copy or remove it."
         ) from error
