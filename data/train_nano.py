@@ -3,8 +3,8 @@
     python data/train_nano.py scenes --seeds 3000                     # on rendered street scenes
     python data/train_nano.py camvid --root /path/that/holds/camvid   # on CamVid's training photographs
 
-A plain loop: random scale, crop, flip and colour; AdamW with warm-up and polynomial decay; cross-entropy with mild class
-weights, plus the auxiliary head; an exponential average of the weights is what is kept. The log and a resumable state
+A plain loop: random scale, crop, flip and colour; AdamW with warm-up and polynomial decay; cross-entropy with mild
+class weights, plus the auxiliary head; an exponential average of the weights is what is kept. The log and a resumable state
 lie beside the checkpoint. The number of steps, not the clock, decides when it ends, so that a seed gives one result.
 """
 
@@ -61,15 +61,27 @@ def photographs(spec: str, root: Path | None) -> list[tuple[np.ndarray, np.ndarr
 
 
 def augment(
-    image: np.ndarray, label: np.ndarray, crop: tuple[int, int], scales: tuple[float, float], rng: np.random.Generator
+    image: np.ndarray,
+    label: np.ndarray,
+    crop: tuple[int, int],
+    scales: tuple[float, float],
+    rng: np.random.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One randomly scaled, cropped, flipped and recoloured pair: (3, h, w) float32 and (h, w) int64."""
     scale = np.exp(rng.uniform(*np.log(scales)))
     size = [max(c, round(s * scale)) for c, s in zip(crop, label.shape, strict=True)]
     top, left = (int(rng.integers(0, s - c + 1)) for s, c in zip(size, crop, strict=True))
     ratio = [old / new for old, new in zip(label.shape, size, strict=True)]
-    box = (left * ratio[1], top * ratio[0], (left + crop[1]) * ratio[1], (top + crop[0]) * ratio[0])
-    image = np.asarray(Image.fromarray(image).resize(crop[::-1], Image.BILINEAR, box=box), dtype=np.float32)
+    box = (
+        left * ratio[1],
+        top * ratio[0],
+        (left + crop[1]) * ratio[1],
+        (top + crop[0]) * ratio[0],
+    )
+    image = np.asarray(
+        Image.fromarray(image).resize(crop[::-1], Image.BILINEAR, box=box),
+        dtype=np.float32,
+    )
     label = np.asarray(Image.fromarray(label).resize(crop[::-1], Image.NEAREST, box=box))
     if rng.random() < 0.5:
         image, label = image[:, ::-1], label[:, ::-1]
@@ -116,9 +128,10 @@ def confusion(model: torch.nn.Module, pairs: list[tuple[np.ndarray, np.ndarray]]
         logits = F.interpolate(logits, label.shape, mode="bilinear", align_corners=False)
         predicted = logits[0].argmax(0).numpy()
         valid = label != VOID
-        matrix += np.bincount(label[valid].astype(int) * NUM_CLASSES + predicted[valid], minlength=NUM_CLASSES**2)[
-            : NUM_CLASSES**2
-        ].reshape(NUM_CLASSES, NUM_CLASSES)
+        matrix += np.bincount(
+            label[valid].astype(int) * NUM_CLASSES + predicted[valid],
+            minlength=NUM_CLASSES**2,
+        )[: NUM_CLASSES**2].reshape(NUM_CLASSES, NUM_CLASSES)
     model.train()
     return matrix
 
@@ -131,7 +144,10 @@ def iou(matrix: np.ndarray) -> np.ndarray:
 
 def save_checkpoint(model: torch.nn.Module, path: Path, meta: dict) -> None:
     """Write the official format: ``state_dict`` and ``meta``."""
-    content = {"state_dict": {k: v.contiguous() for k, v in model.state_dict().items()}, "meta": meta}
+    content = {
+        "state_dict": {k: v.contiguous() for k, v in model.state_dict().items()},
+        "meta": meta,
+    }
     write_atomically(path, lambda temporary: torch.save(content, temporary))
 
 
@@ -148,9 +164,17 @@ def train(args: argparse.Namespace) -> None:
     average = copy.deepcopy(model)
     plain = [p for n, p in model.named_parameters() if p.ndim == 1 or "norm" in n]
     decayed = [p for n, p in model.named_parameters() if not (p.ndim == 1 or "norm" in n)]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}])
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": 0.05},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+    )
     weights = class_weights([label for _, label in train_pairs])
-    state_path, log_path = args.out.with_suffix(".state"), args.out.with_suffix(".log.jsonl")
+    state_path, log_path = (
+        args.out.with_suffix(".state"),
+        args.out.with_suffix(".log.jsonl"),
+    )
     start = 0
     if state_path.exists():
         state = torch.load(state_path, weights_only=True)
@@ -165,7 +189,13 @@ def train(args: argparse.Namespace) -> None:
     loader = ThreadPoolExecutor(1)
     upcoming = loader.submit(draw_batch, train_pairs, start, args)
     began, losses = time.time(), []
-    for step in tqdm(range(start, args.steps), initial=start, total=args.steps, desc="train", mininterval=10):
+    for step in tqdm(
+        range(start, args.steps),
+        initial=start,
+        total=args.steps,
+        desc="train",
+        mininterval=10,
+    ):
         x, y, rng = upcoming.result()
         upcoming = loader.submit(draw_batch, train_pairs, step + 1, args)
         warm = min(1.0, (step + 1) / 100)
@@ -200,7 +230,12 @@ def train(args: argparse.Namespace) -> None:
             with log_path.open("a") as log:
                 log.write(json.dumps(row) + "\n")
             recipe = {k: str(v) for k, v in vars(args).items() if k not in ("root", "out")}
-            meta = {"size": "nano", "classes": list(CLASS_NAMES), "recipe": recipe, "step": step + 1}
+            meta = {
+                "size": "nano",
+                "classes": list(CLASS_NAMES),
+                "recipe": recipe,
+                "step": step + 1,
+            }
             save_checkpoint(average, args.out, meta)
             state = {
                 "model": model.state_dict(),
@@ -227,7 +262,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("data", choices=("scenes", "camvid"))
     parser.add_argument("--root", type=Path, help="folder that holds camvid/ (default: $IOOD_DATA)")
     parser.add_argument("--seeds", type=int, default=3000, help="number of rendered training scenes")
-    parser.add_argument("--out", type=Path, help="checkpoint to write (default: data/checkpoints/nano*.pth)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="checkpoint to write (default: data/checkpoints/nano*.pth)",
+    )
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--crop", type=int, nargs=2, default=None, metavar=("HEIGHT", "WIDTH"))

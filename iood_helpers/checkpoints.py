@@ -1,7 +1,7 @@
 """From a name, path or URL to a checked state dict, without executing anything that the file contains.
 
-Sources: file names and repository as in the InternImage model zoo (Hugging Face ``OpenGVLab/InternImage``); the layout of
-the files (``state_dict``, ``meta``) is mmengine's.
+Sources: file names and repository as in the InternImage model zoo (Hugging Face ``OpenGVLab/InternImage``); the layout
+of the files (``state_dict``, ``meta``) is mmengine's.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
         path = Path(source).expanduser()
     if not path.is_file():
         raise CheckpointError(
-            f"The checkpoint {text} is neither a file nor a known name; known names are {', '.join(known_checkpoints())}."
+            f"The checkpoint {text} is neither a file nor a known name; known names are "
+            f"{', '.join(known_checkpoints())}."
         )
     return path
 
@@ -110,7 +111,11 @@ def _download(url: str, sha256: str | None) -> Path:
     name = Path(url.split("?")[0]).name
     try:
         found = pooch.retrieve(
-            url, known_hash=f"sha256:{sha256}" if sha256 else None, fname=name, path=folder, progressbar=True
+            url,
+            known_hash=f"sha256:{sha256}" if sha256 else None,
+            fname=name,
+            path=folder,
+            progressbar=True,
         )
     except Exception as error:  # pooch passes on whatever the network raised
         raise CheckpointError(
@@ -151,18 +156,21 @@ def _read_torch(path: Path) -> dict:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if path.stat().st_size and "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if any(word in str(error) for word in ("GLOBAL", "Unsupported class", "Unsupported global")):
             raise CheckpointError(
                 f"The checkpoint {path} holds Python objects that could execute code, so it was not loaded; "
                 "ask its author for a file with tensors only, or convert it to safetensors where you trust it."
             ) from error
-        raise CheckpointError(
-            f"The checkpoint {path} is damaged or not a PyTorch file; download it again."
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(
-            f"The checkpoint {path} is damaged or not a PyTorch file; download it again."
-        ) from error
+        raise CheckpointError(f"The checkpoint {path} is damaged or not a PyTorch file; download it again.") from error
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise CheckpointError(f"The checkpoint {path} is damaged or not a PyTorch file; download it again.") from error
 
 
 def _read_safetensors(path: Path) -> dict:
@@ -220,7 +228,11 @@ def load_strictly(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
     ]
     problems = [
         f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        for what, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", shapes),
+        )
         if names
     ]
     if problems:

@@ -14,17 +14,17 @@ STD = (58.395, 57.12, 57.375)
 
 _OFFICIAL_HEAD = {"head_channels": 512, "aux_channels": 256}
 SIZES: dict[str, dict[str, Any]] = {
-    "nano": dict(
-        channels=24,
-        depths=(1, 1, 3, 1),
-        groups=(3, 6, 12, 24),
-        post_norm=False,
-        layer_scale=1.0,
-        offset_scale=1.0,
-        drop_path_rate=0.05,
-        head_channels=48,
-        aux_channels=32,
-    ),
+    "nano": {
+        "channels": 24,
+        "depths": (1, 1, 3, 1),
+        "groups": (3, 6, 12, 24),
+        "post_norm": False,
+        "layer_scale": 1.0,
+        "offset_scale": 1.0,
+        "drop_path_rate": 0.05,
+        "head_channels": 48,
+        "aux_channels": 32,
+    },
     "t": dict(
         channels=64,
         depths=(4, 4, 18, 4),
@@ -80,7 +80,11 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def model_config(
-    size: str, *, num_classes: int = 19, head_channels: int | None = None, aux_channels: int | None = None
+    size: str,
+    *,
+    num_classes: int = 19,
+    head_channels: int | None = None,
+    aux_channels: int | None = None,
 ) -> dict[str, Any]:
     """``model`` dictionary of an mmseg config.
 
@@ -108,39 +112,44 @@ def model_config(
     backbone = dict(SIZES[size])
     head_width, aux_width = backbone.pop("head_channels"), backbone.pop("aux_channels")
     widths = [backbone["channels"] * 2**level for level in range(4)]
-    norm = dict(type="BN", requires_grad=True)
-    common = dict(
-        dropout_ratio=0.1,
-        num_classes=num_classes,
-        norm_cfg=norm,
-        align_corners=False,
-    )
-    return dict(
-        type="EncoderDecoder",
-        _scope_="mmseg",  # so that heads and preprocessor are found without setting a global default scope
-        data_preprocessor=dict(
-            type="SegDataPreProcessor", mean=list(MEAN), std=list(STD), bgr_to_rgb=False, pad_val=0, seg_pad_val=255
-        ),
-        backbone=dict(type="InternImage", out_indices=(0, 1, 2, 3), **backbone),
-        decode_head=dict(
+    norm = {"type": "BN", "requires_grad": True}
+    common = {
+        "dropout_ratio": 0.1,
+        "num_classes": num_classes,
+        "norm_cfg": norm,
+        "align_corners": False,
+    }
+    return {
+        "type": "EncoderDecoder",
+        "_scope_": "mmseg",  # so that heads and preprocessor are found without setting a global default scope
+        "data_preprocessor": {
+            "type": "SegDataPreProcessor",
+            "mean": list(MEAN),
+            "std": list(STD),
+            "bgr_to_rgb": False,
+            "pad_val": 0,
+            "seg_pad_val": 255,
+        },
+        "backbone": dict(type="InternImage", out_indices=(0, 1, 2, 3), **backbone),
+        "decode_head": dict(
             type="UPerHead",
             in_channels=widths,
             in_index=[0, 1, 2, 3],
             pool_scales=(1, 2, 3, 6),
             channels=head_channels or head_width,
-            loss_decode=dict(type="CrossEntropyLoss", loss_weight=1.0),
+            loss_decode={"type": "CrossEntropyLoss", "avg_non_ignore": True, "loss_weight": 1.0},
             **common,
         ),
-        auxiliary_head=dict(
+        "auxiliary_head": dict(
             type="FCNHead",
             in_channels=widths[2],
             in_index=2,
             channels=aux_channels or aux_width,
             num_convs=1,
             concat_input=False,
-            loss_decode=dict(type="CrossEntropyLoss", loss_weight=0.4),
+            loss_decode={"type": "CrossEntropyLoss", "avg_non_ignore": True, "loss_weight": 0.4},
             **common,
         ),
-        train_cfg=dict(),
-        test_cfg=dict(mode="whole"),
-    )
+        "train_cfg": {},
+        "test_cfg": {"mode": "whole"},
+    }

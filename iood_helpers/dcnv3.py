@@ -1,7 +1,7 @@
 """DCNv3, the deformable convolution of InternImage, in plain PyTorch.
 
-Every group of channels looks at ``kernel_h * kernel_w`` points around each output pixel. The points are moved by learned
-offsets, read by bilinear interpolation (zero outside the map), and averaged with learned, soft-maxed weights.
+Every group of channels looks at ``kernel_h * kernel_w`` points around each output pixel. The points are moved by
+learned offsets, read by bilinear interpolation (zero outside the map), and averaged with learned, soft-maxed weights.
 
 Source: Wang et al., *InternImage*, arXiv:2211.05778, section 3.1; arithmetic as in the CUDA operator of the official
 repository (positions in pixels, no normalisation round trip).

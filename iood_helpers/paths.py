@@ -28,7 +28,8 @@ def data_dir() -> Path:
     folder = Path(named) if named else Path(__file__).resolve().parent.parent / "data"
     if not folder.is_dir():
         raise DatasetError(
-            f"The data folder {folder} does not exist; clone the repository, or point IOOD_DATA_DIR to its data/ folder."
+            f"The data folder {folder} does not exist; clone the repository, "
+            "or point IOOD_DATA_DIR to its data/ folder."
         )
     return folder
 
@@ -45,9 +46,7 @@ def checkpoints_dir() -> Path:
 
 def cache_dir() -> Path:
     """Folder for downloads, made on first use (``IOOD_CACHE_DIR``, else the user's cache folder)."""
-    base = os.environ.get("IOOD_CACHE_DIR") or Path(
-        os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "iood"
-    )
+    base = os.environ.get("IOOD_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "iood")
     folder = Path(base)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

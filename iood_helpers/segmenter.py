@@ -58,7 +58,12 @@ class Segmenter:
     """An mmseg ``EncoderDecoder`` with weights, ready to predict. Made by :func:`load_segmenter`."""
 
     def __init__(
-        self, model: torch.nn.Module, checkpoint: Checkpoint, *, head: Head = "classes", device: str = "cpu"
+        self,
+        model: torch.nn.Module,
+        checkpoint: Checkpoint,
+        *,
+        head: Head = "classes",
+        device: str = "cpu",
     ) -> None:
         self.model = model.eval().to(device)
         self.checkpoint = checkpoint

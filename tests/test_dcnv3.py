@@ -1,0 +1,185 @@
+"""The operator against a slow loop that follows the definition point by point, in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from iood_helpers.dcnv3 import dcnv3
+
+
+def read(value, n, row, column, channel):
+    """Zero outside the map."""
+    inside = 0 <= row < value.shape[1] and 0 <= column < value.shape[2]
+    return value[n, row, column, channel].item() if inside else 0.0
+
+
+def slow_dcnv3(
+    value,
+    offset,
+    mask,
+    groups,
+    scale=1.0,
+    kernel=(3, 3),
+    stride=(1, 1),
+    padding=(1, 1),
+    dilation=(1, 1),
+):
+    batch, height, width, channels = value.shape
+    out_h = (height + 2 * padding[0] - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
+    out_w = (width + 2 * padding[1] - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
+    half_y, half_x = (dilation[i] * (kernel[i] - 1) // 2 for i in (0, 1))
+    per_group = channels // groups
+    out = torch.zeros(batch, out_h, out_w, channels, dtype=value.dtype)
+    for n in range(batch):
+        for r in range(out_h):
+            for c in range(out_w):
+                for group in range(groups):
+                    for ix in range(kernel[1]):  # x is the slow index
+                        for iy in range(kernel[0]):
+                            point = group * kernel[0] * kernel[1] + ix * kernel[0] + iy
+                            ox, oy = (
+                                offset[n, r, c, 2 * point].item(),
+                                offset[n, r, c, 2 * point + 1].item(),
+                            )
+                            x = c * stride[1] - padding[1] + half_x + (ix * dilation[1] - half_x + ox) * scale
+                            y = r * stride[0] - padding[0] + half_y + (iy * dilation[0] - half_y + oy) * scale
+                            x0, y0 = math.floor(x), math.floor(y)
+                            for i in range(per_group):
+                                channel = group * per_group + i
+                                sample = sum(
+                                    read(value, n, y0 + dy, x0 + dx, channel)
+                                    * (y - y0 if dy else 1 - y + y0)
+                                    * (x - x0 if dx else 1 - x + x0)
+                                    for dy in (0, 1)
+                                    for dx in (0, 1)
+                                )
+                                out[n, r, c, channel] += mask[n, r, c, point].item() * sample
+    return out
+
+
+CASES = {
+    "square": {"size": (5, 5), "groups": 2, "width": 4},
+    "odd size": {"size": (4, 7), "groups": 3, "width": 6},
+    "wide offsets": {"size": (5, 3), "groups": 1, "width": 2, "spread": 6.0},
+    "offset scale 2": {"size": (5, 6), "groups": 2, "width": 4, "scale": 2.0},
+    "stride 2": {"size": (5, 6), "groups": 2, "width": 4, "stride": (2, 2)},
+    "strides differ": {
+        "size": (7, 6),
+        "groups": 1,
+        "width": 2,
+        "stride": (1, 2),
+        "padding": (1, 0),
+    },
+    "kernel 5 dilation 2": {
+        "size": (6, 7),
+        "groups": 1,
+        "width": 2,
+        "kernel": (3, 5),
+        "dilation": (2, 1),
+        "padding": (2, 2),
+    },
+    "single pixel": {"size": (1, 1), "groups": 1, "width": 3},
+}
+
+
+def make(
+    size,
+    groups,
+    width,
+    spread=1.5,
+    scale=1.0,
+    kernel=(3, 3),
+    stride=(1, 1),
+    padding=(1, 1),
+    dilation=(1, 1),
+):
+    generator = torch.Generator().manual_seed(0)
+    points = kernel[0] * kernel[1]
+    out = [(size[i] + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1)]
+    value = torch.randn(2, *size, width, generator=generator, dtype=torch.float64)
+    offset = spread * torch.randn(2, *out, groups * points * 2, generator=generator, dtype=torch.float64)
+    mask = torch.rand(2, *out, groups * points, generator=generator, dtype=torch.float64)
+    return (
+        value,
+        offset,
+        mask,
+        {
+            "kernel": kernel,
+            "stride": stride,
+            "padding": padding,
+            "dilation": dilation,
+            "scale": scale,
+        },
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_the_slow_loop(case):
+    value, offset, mask, options = make(**CASES[case])
+    groups = CASES[case]["groups"]
+    wanted = slow_dcnv3(value, offset, mask, groups, **options)
+    scale, kernel = options.pop("scale"), options.pop("kernel")
+    got = dcnv3(
+        value,
+        offset,
+        mask,
+        groups=groups,
+        offset_scale=scale,
+        kernel_size=kernel,
+        **options,
+    )
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-10)
+    single = dcnv3(
+        value.float(),
+        offset.float(),
+        mask.float(),
+        groups=groups,
+        offset_scale=scale,
+        kernel_size=kernel,
+        **options,
+    )
+    torch.testing.assert_close(single.double(), wanted, rtol=0, atol=1e-5)
+
+
+def test_points_far_outside_give_zero():
+    value, offset, mask, _ = make(size=(5, 5), groups=2, width=4)
+    assert dcnv3(value, offset + 100, mask, groups=2).abs().max() == 0
+
+
+def test_zero_offsets_and_even_weights_are_a_box_mean():
+    value = torch.randn(1, 6, 8, 4, dtype=torch.float64)
+    offset, mask = torch.zeros(1, 6, 8, 36), torch.full((1, 6, 8, 18), 1 / 9)
+    wanted = torch.nn.functional.avg_pool2d(value.permute(0, 3, 1, 2), 3, 1, 1).permute(0, 2, 3, 1)
+    torch.testing.assert_close(dcnv3(value, offset.double(), mask.double(), groups=2), wanted)
+
+
+def test_fused_softmax_equals_softmax_before():
+    value, offset, mask, _ = make(size=(5, 4), groups=2, width=4)
+    soft = mask.view(2, 5, 4, 2, 9).softmax(-1).flatten(3)
+    torch.testing.assert_close(
+        dcnv3(value, offset, mask, groups=2, softmax=True),
+        dcnv3(value, offset, soft, groups=2),
+    )
+
+
+def test_gradients():
+    value, offset, mask, _ = make(size=(3, 4), groups=2, width=4, spread=0.4)
+    inputs = [x.requires_grad_() for x in (value, offset, mask)]
+    assert torch.autograd.gradcheck(lambda v, o, m: dcnv3(v, o, m, groups=2, offset_scale=1.3), inputs)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"groups": 3}, "divided"),
+        ({"backend": "magic"}, "backend"),
+        ({"padding": 0}, "offset has shape"),
+    ],
+)
+def test_bad_arguments(change, message):
+    value, offset, mask, _ = make(size=(5, 5), groups=2, width=4)
+    with pytest.raises(ValueError, match=message):
+        dcnv3(value, offset, mask, **{"groups": 2, **change})
