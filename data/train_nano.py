@@ -4,8 +4,9 @@
     python data/train_nano.py camvid --root /path/that/holds/camvid   # on CamVid's training photographs
 
 A plain loop: random scale, crop, flip and colour; AdamW with warm-up and polynomial decay; cross-entropy with mild
-class weights, plus the auxiliary head; an exponential average of the weights is what is kept. The log and a resumable state
-lie beside the checkpoint. The number of steps, not the clock, decides when it ends, so that a seed gives one result.
+class weights, plus the auxiliary head; an exponential average of the weights is what is kept. The log and a resumable
+state lie beside the checkpoint. The number of steps, not the clock, decides when it ends, so that a seed gives one
+result.
 """
 
 from __future__ import annotations

@@ -96,13 +96,15 @@ def roadside(canvas: Canvas, plan: dict) -> list[tuple[float, Paint]]:
             what = rng.choice(5, p=[0.27, 0.27, 0.26, 0.12, 0.08])
             arm = -side * rng.uniform(1.2, 2.8)
             if what == 0:
-                items.append((z, lambda x=x, z=z, h=rng.uniform(5, 7.5), a=arm: street.paint_pole(canvas, x, z, h, a)))
+                tall = rng.uniform(5, 7.5)
+                items.append((z, lambda x=x, z=z, h=tall, a=arm: street.paint_pole(canvas, x, z, h, a)))
             elif what == 1:
                 items.append((z, lambda x=x, z=z: _sign_post(canvas, x, z)))
             elif what == 2:
                 items.append((z, lambda x=x, z=z, a=arm: _light_post(canvas, x, z, a)))
             elif what == 3:
-                items.append((z, lambda x=x, z=z, h=rng.uniform(3.5, 6): street.paint_tree(canvas, x, z, h)))
+                tall = rng.uniform(3.5, 6)
+                items.append((z, lambda x=x, z=z, h=tall: street.paint_tree(canvas, x, z, h)))
             else:
                 items.append((z, lambda x=x, z=z: street.paint_pole(canvas, x, z, 1.0)))
     return items

@@ -1,0 +1,143 @@
+"""Pictures and Plotly figures of the course: arrays in, something to look at out.
+
+Pictures are (H, W, 3) uint8 arrays for ``notebook.show_images``; figures are Plotly figures for ``notebook.show``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.colors
+import plotly.graph_objects as go
+
+from .classes import CLASS_NAMES, PALETTE, VOID
+
+OOD_COLOUR = (255, 64, 32)
+METHOD_COLOURS = {"raw": "#7f8fa6", "published": "#e1a32a", "calibrated": "#2a9d8f"}
+
+
+def class_picture(classes: np.ndarray) -> np.ndarray:
+    """Class map (H, W) of train ids in the Cityscapes colours; void is white."""
+    colours = np.full((256, 3), 255, dtype=np.uint8)
+    colours[: len(PALETTE)] = PALETTE
+    return colours[classes]
+
+
+def value_picture(values: np.ndarray, low: float = 0.0, high: float = 1.0, scale: str = "Cividis") -> np.ndarray:
+    """Map of numbers (H, W) as colours: ``low`` dark, ``high`` bright, clipped outside."""
+    steps = np.array(
+        [
+            plotly.colors.unlabel_rgb(c)
+            for c in plotly.colors.sample_colorscale(scale, np.linspace(0, 1, 256), colortype="rgb")
+        ]
+    ).astype(np.uint8)
+    span = np.clip((np.asarray(values, dtype=np.float64) - low) / (high - low), 0, 1)
+    return steps[np.round(span * 255).astype(int)]
+
+
+def mask_overlay(
+    image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = OOD_COLOUR, strength: float = 0.6
+) -> np.ndarray:
+    """Image (H, W, 3) with the pixels of ``mask`` (H, W bool) tinted."""
+    out = image.astype(np.float64)
+    out[mask] = (1 - strength) * out[mask] + strength * np.array(colour)
+    return out.round().astype(np.uint8)
+
+
+def class_overlay(image: np.ndarray, classes: np.ndarray, strength: float = 0.5) -> np.ndarray:
+    """Image (H, W, 3) tinted with the colours of its class map; void stays as it is."""
+    tinted = (1 - strength) * image + strength * class_picture(classes)
+    return np.where((classes == VOID)[..., None], image, tinted.round()).astype(np.uint8)
+
+
+def class_colour(train_id: int) -> str:
+    """CSS colour of a train id."""
+    return "rgb({},{},{})".format(*PALETTE[train_id])
+
+
+def class_bars(values: Sequence[float], title: str, axis: str) -> go.Figure:
+    """One horizontal bar for each of the 19 classes, sorted; classes with NaN are left out."""
+    order = [c for c in np.argsort(values) if np.isfinite(values[c])]
+    figure = go.Figure(
+        go.Bar(
+            x=[values[c] for c in order],
+            y=[CLASS_NAMES[c] for c in order],
+            orientation="h",
+            marker={"color": [class_colour(c) for c in order], "line": {"color": "#888", "width": 1}},
+            hovertemplate="%{y}: %{x:.3g}<extra></extra>",
+        )
+    )
+    return figure.update_layout(title=title, xaxis_title=axis, height=160 + 20 * len(order), margin={"l": 110})
+
+
+def grouped_bars(table: Mapping[str, Mapping[str, float]], title: str, axis: str) -> go.Figure:
+    """Bars of several methods side by side: ``{method: {group: value}}``."""
+    figure = go.Figure()
+    for method, row in table.items():
+        figure.add_bar(
+            name=method,
+            x=list(row),
+            y=list(row.values()),
+            marker_color=METHOD_COLOURS.get(method),
+            hovertemplate="%{x}, " + method + ": %{y:.3f}<extra></extra>",
+        )
+    return figure.update_layout(title=title, yaxis_title=axis, barmode="group", legend={"orientation": "h"})
+
+
+def curves(lines: Mapping[str, tuple[Sequence, Sequence]], title: str, x_axis: str, y_axis: str) -> go.Figure:
+    """Named curves ``{name: (x, y)}`` with markers."""
+    figure = go.Figure()
+    for name, (x, y) in lines.items():
+        figure.add_scatter(x=x, y=y, name=name, mode="lines+markers", line_color=METHOD_COLOURS.get(name))
+    return figure.update_layout(title=title, xaxis_title=x_axis, yaxis_title=y_axis, legend={"orientation": "h"})
+
+
+def scatter(
+    points: np.ndarray,
+    labels: np.ndarray,
+    names: Mapping[int, str],
+    colours: Mapping[int, str] | None,
+    hover: Sequence[str],
+    title: str,
+    size: float = 4,
+) -> go.Figure:
+    """Points (n, 2) or (n, 3) coloured by an integer label; a click on a legend entry hides its points.
+
+    Parameters
+    ----------
+    points
+        Coordinates, such as a UMAP projection.
+    labels
+        Integer label of each point, (n,).
+    names, colours
+        Legend text and CSS colour of each label.
+    hover
+        Text of each point.
+    title
+        Title of the figure.
+    size
+        Diameter of a marker in pixels.
+    """
+    figure = go.Figure()
+    hover = np.asarray(hover)
+    for label in np.unique(labels):
+        chosen = labels == label
+        axes = dict(zip("xyz", points[chosen].T, strict=False))
+        common = {
+            "name": names[int(label)],
+            "mode": "markers",
+            "text": hover[chosen],
+            "hovertemplate": "%{text}<extra></extra>",
+            "marker": {
+                "size": size if points.shape[1] == 2 else 0.6 * size,
+                "color": colours[int(label)] if colours else None,
+                "opacity": 0.8,
+            },
+        }
+        figure.add_trace(go.Scatter3d(**axes, **common) if points.shape[1] == 3 else go.Scatter(**axes, **common))
+    figure.update_layout(title=title, height=560, legend={"itemsizing": "constant"})
+    hidden = {"showticklabels": False, "title": ""}
+    if points.shape[1] == 2:
+        return figure.update_xaxes(**hidden).update_yaxes(**hidden)
+    return figure.update_scenes(xaxis=hidden, yaxis=hidden, zaxis=hidden)
