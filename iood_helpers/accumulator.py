@@ -132,9 +132,7 @@ class BravoAccumulator:
         shapes = {"gt": gt, "invalid": invalid, "classes": classes, "confidence": levels}
         if len({array.shape for array in shapes.values()}) > 1:
             shown = ", ".join(f"{key} {array.shape}" for key, array in shapes.items())
-            raise MetricsError(
-                f"The arrays of one image differ in shape{self._of()}: {shown}; resize them first."
-            )
+            raise MetricsError(f"The arrays of one image differ in shape{self._of()}: {shown}; resize them first.")
         self._check_ids(gt, "ground truth", void=True)
         self._check_ids(classes, "predicted classes", void=False)
         indices = sample_pixels(gt)
@@ -184,12 +182,8 @@ class BravoAccumulator:
         """
         results: dict[str, Any] = {}
         if semantic:
-            self._need(
-                self.labelled, "an image has no ground truth", "give labels, or ask for OOD metrics only"
-            )
-            self._need(
-                self.correct.any(), "no valid pixel is predicted correctly", "check labels and predictions"
-            )
+            self._need(self.labelled, "an image has no ground truth", "give labels, or ask for OOD metrics only")
+            self._need(self.correct.any(), "no valid pixel is predicted correctly", "check labels and predictions")
             self._need(self.wrong.any(), "no valid pixel is predicted wrongly", "add images")
             iou = per_class_iou(self.confusion)
             results |= {"miou_valid": float(np.nanmean(iou)), "iou_valid": iou.tolist()}
@@ -197,9 +191,7 @@ class BravoAccumulator:
             scalars = {"ece_valid": ranking.calibration_error(sums)}
             results |= _floats(scalars | ranking.semantic_ranking(self.correct, self.wrong))
         if ood:
-            self._need(
-                self.invalid.any(), "no sampled pixel is invalid (OOD)", "add images with invalid pixels"
-            )
+            self._need(self.invalid.any(), "no sampled pixel is invalid (OOD)", "add images with invalid pixels")
             valid = self.correct + self.wrong
             self._need(valid.any(), "no sampled pixel is valid", "check the masks")
             results |= _floats(ranking.ood_ranking(self.invalid, valid))
@@ -207,9 +199,7 @@ class BravoAccumulator:
 
     def reliability_curve(self) -> ReliabilityCurve:
         """Accuracy against confidence in the 15 bins of the ECE, for valid pixels."""
-        self._need(
-            self.labelled and (self.correct + self.wrong).any(), "no valid pixel has a label", "add images"
-        )
+        self._need(self.labelled and (self.correct + self.wrong).any(), "no valid pixel has a label", "add images")
         sums = ranking.bin_sums(self.correct, self.wrong)
         with np.errstate(invalid="ignore"):
             return ReliabilityCurve(
@@ -277,9 +267,7 @@ class BravoAccumulator:
         elif np.issubdtype(confidence.dtype, np.integer) and confidence.dtype.itemsize > 1:
             low, high, unit, scale = 0, LEVELS - 1, "levels 0..65535", None
         else:
-            raise MetricsError(
-                f"The confidences{self._of()} have type {confidence.dtype}; pass floats 0..1 or uint16."
-            )
+            raise MetricsError(f"The confidences{self._of()} have type {confidence.dtype}; pass floats 0..1 or uint16.")
         flat = confidence.ravel()
         if flat.size and not (flat.min() >= low and flat.max() <= high):
             raise MetricsError(

@@ -95,8 +95,7 @@ def bootstrap_metrics(
         drawn |= ranking.ood_ranking(resampled("invalid"), correct + wrong)
     tail = 50 * (1 - coverage)
     return {
-        key: Interval(values[key], *np.nanpercentile(each, (tail, 100 - tail)).tolist())
-        for key, each in drawn.items()
+        key: Interval(values[key], *np.nanpercentile(each, (tail, 100 - tail)).tolist()) for key, each in drawn.items()
     }
 
 

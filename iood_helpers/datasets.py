@@ -239,15 +239,12 @@ def load_dataset(
     samples = _samples(name, split, folder)
     if not samples:
         raise DatasetError(
-            f"The split {name}/{split} below {folder} holds no images; complete the download, "
-            "or choose another split."
+            f"The split {name}/{split} below {folder} holds no images; complete the download, or choose another split."
         )
     names = [sample.name for sample in samples]
     if len(set(names)) < len(names):
         twice = next(one for one, two in zip(names, names[1:], strict=False) if one == two)
-        raise DatasetError(
-            f"The image {twice} of {name}/{split} below {folder} exists in two formats; remove one."
-        )
+        raise DatasetError(f"The image {twice} of {name}/{split} below {folder} exists in two formats; remove one.")
     if limit is not None and limit < len(samples):
         chosen = np.arange(limit)
         if seed is not None:
@@ -336,8 +333,7 @@ def _cityscapes(split: str, root: Path) -> list[Sample]:
             encoding, ending = "label-ids", stock
     labels = _companions(images, lambda name: truth / f"{name}{ending}", "label file", split == "test")
     return [
-        Sample(name, split, path, label, encoding=encoding)
-        for (name, path), label in zip(images, labels, strict=True)
+        Sample(name, split, path, label, encoding=encoding) for (name, path), label in zip(images, labels, strict=True)
     ]
 
 
@@ -350,8 +346,7 @@ def _bravo(split: str, root: Path) -> list[Sample]:
     labels = _companions(images, lambda name: folder / f"{name}{layout.label}", "label file", True)
     masks = _companions(images, lambda name: folder / f"{name}{layout.mask}", "mask of invalid pixels", True)
     return [
-        Sample(name, split, path, label, mask)
-        for (name, path), label, mask in zip(images, labels, masks, strict=True)
+        Sample(name, split, path, label, mask) for (name, path), label, mask in zip(images, labels, masks, strict=True)
     ]
 
 
@@ -362,9 +357,7 @@ def _camvid(split: str, root: Path) -> list[Sample]:
     if listing.is_file():
         found = dict(images)
         # a line holds a name, or the image's and the label's path as in the list of the original source
-        listed = sorted(
-            {Path(line.split()[0]).stem for line in listing.read_text().splitlines() if line.strip()}
-        )
+        listed = sorted({Path(line.split()[0]).stem for line in listing.read_text().splitlines() if line.strip()})
         missing = [name for name in listed if name not in found]
         if missing:
             raise DatasetError(
@@ -373,8 +366,7 @@ def _camvid(split: str, root: Path) -> list[Sample]:
         images = [(name, found[name]) for name in listed]
     labels = _companions(images, lambda name: truth / f"{name}.png", "label file", False)
     return [
-        Sample(name, split, path, label, encoding="camvid")
-        for (name, path), label in zip(images, labels, strict=True)
+        Sample(name, split, path, label, encoding="camvid") for (name, path), label in zip(images, labels, strict=True)
     ]
 
 

@@ -100,8 +100,7 @@ def read_image(image: str | Path | np.ndarray | Image.Image) -> np.ndarray:
     height, width = rgb.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise DatasetError(
-            f"{source} has {height}x{width} pixels (height x width); use one with at least {MIN_SIDE} "
-            "on each side."
+            f"{source} has {height}x{width} pixels (height x width); use one with at least {MIN_SIDE} on each side."
         )
     return np.ascontiguousarray(rgb)
 
@@ -180,9 +179,7 @@ def read_ids(path: str | Path) -> np.ndarray:
             )
         values = colours[..., 0]
     if values.size and (values.min() < 0 or values.max() > 255):
-        raise DatasetError(
-            f"The label file {path} holds the value {int(values.max())}; store ids of 8 bits (0..255)."
-        )
+        raise DatasetError(f"The label file {path} holds the value {int(values.max())}; store ids of 8 bits (0..255).")
     return values.astype(np.uint8)
 
 

@@ -82,9 +82,7 @@ def to_train_ids(label: np.ndarray, encoding: str, source: str = "The label map"
     if (mapped == _UNKNOWN).any():
         ids = np.unique(label[mapped == _UNKNOWN]).tolist()
         shown = ", ".join(map(str, ids[:10])) + (", ..." if len(ids) > 10 else "")
-        raise DatasetError(
-            f"{source} holds the ids {shown}; store {_EXPECTED[encoding]} instead, or remove the image."
-        )
+        raise DatasetError(f"{source} holds the ids {shown}; store {_EXPECTED[encoding]} instead, or remove the image.")
     return mapped
 
 

@@ -171,9 +171,7 @@ def ood_ranking(invalid: np.ndarray, valid: np.ndarray) -> dict[str, np.ndarray]
     }
 
 
-def roc_points(
-    positive: np.ndarray, negative: np.ndarray, points: int = 500
-) -> tuple[np.ndarray, np.ndarray]:
+def roc_points(positive: np.ndarray, negative: np.ndarray, points: int = 500) -> tuple[np.ndarray, np.ndarray]:
     """Points of one ROC curve for plotting, thinned to at most ``points``.
 
     Parameters

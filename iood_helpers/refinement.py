@@ -1,0 +1,220 @@
+"""The decision: lower the confidence of pixels that lie far from what is normal.
+
+Two modes: the published rule of InternImage-OOD, step by step, and a calibrated one that every subset can bear.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import uniform_filter
+
+from .calibration import Recalibration
+from .clustering import ClassKMeans
+from .embeddings import PixelEmbedder
+from .errors import RefinementError
+
+if TYPE_CHECKING:
+    from .segmenter import Prediction
+
+BATCH_PIXELS = 16_384
+
+
+def refine_confidence(
+    prediction: Prediction,
+    kmeans: ClassKMeans,
+    embedder: PixelEmbedder,
+    mode: Literal["calibrated", "published"] = "calibrated",
+    **options,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Refine the confidence map of one image.
+
+    Parameters
+    ----------
+    prediction
+        Output of the segmenter.
+    kmeans
+        Fitted centres; calibrated ones for mode "calibrated".
+    embedder
+        The one whose vectors ``kmeans`` was fitted on.
+    mode
+        "calibrated" or "published".
+    **options
+        Keywords of :func:`refine_calibrated` or :func:`refine_published`.
+
+    Returns
+    -------
+    confidence, ood_mask
+        (H, W) float32 in 0..1, and (H, W) bool.
+
+    Raises
+    ------
+    RefinementError
+        If mode or an option is unknown, the model is not calibrated, or vectors and centres differ in length.
+    """
+    modes = {"calibrated": refine_calibrated, "published": refine_published}
+    if mode not in modes:
+        raise RefinementError(f"Unknown mode {mode!r}; use 'calibrated' or 'published'.")
+    known = modes[mode].__kwdefaults__ or {}
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise RefinementError(f"Mode {mode!r} has no option {unknown[0]!r}; it has {', '.join(known)}.")
+    return modes[mode](prediction, kmeans, embedder, **options)
+
+
+def refine_published(
+    prediction: Prediction,
+    kmeans: ClassKMeans,
+    embedder: PixelEmbedder,
+    *,
+    gate: float = 0.5,
+    factor: float = 1.1,
+    replacement: float = 0.0001,
+    fresh_projection_seed: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rule of the challenge entry.
+
+    Among pixels with confidence below ``gate``, one of predicted class k is out of distribution if its distance to the
+    nearest centre of k exceeds ``factor`` times the mean distance of all such pixels to all centres of k. Its
+    confidence becomes ``replacement``.
+
+    Parameters
+    ----------
+    prediction, kmeans, embedder
+        As in :func:`refine_confidence`.
+    gate, factor, replacement
+        Constants of the rule.
+    fresh_projection_seed
+        If set, pixels are projected by a newly initialised projection instead of the one of the fit: the first flaw of
+        the published code (``ClassKMeans(refit_per_image=True)`` is another).
+    """
+    if fresh_projection_seed is not None:
+        embedder = embedder.reinitialised(fresh_projection_seed)
+    mask = np.zeros(prediction.size, bool)
+    gated = prediction.confidence < gate
+    for c in np.unique(prediction.classes[gated]):
+        pixels = np.argwhere(gated & (prediction.classes == c))
+        if int(c) not in kmeans.centers_:
+            continue
+        nearest, total = np.empty(len(pixels), np.float32), 0.0
+        for start in range(0, len(pixels), BATCH_PIXELS):
+            part = slice(start, start + BATCH_PIXELS)
+            distance = _distances(kmeans, embedder.transform(prediction, pixels[part]), int(c))
+            nearest[part] = distance.min(1)
+            total += float(distance.sum(dtype=np.float64))
+        mean = total / (len(pixels) * len(kmeans.centers_[int(c)]))
+        far = pixels[nearest > factor * mean]
+        mask[far[:, 0], far[:, 1]] = True
+    confidence = prediction.confidence.copy()
+    confidence[mask] = replacement
+    return confidence, mask
+
+
+def refine_calibrated(
+    prediction: Prediction,
+    kmeans: ClassKMeans,
+    embedder: PixelEmbedder,
+    *,
+    strength: float = 4.0,
+    quantile: float = 0.95,
+    smooth: int = 7,
+    alpha: float = 0.01,
+    shape: Literal["excess", "tail"] = "excess",
+    recalibration: Recalibration | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every pixel pays for its distance; no gate, no constant.
+
+    Parameters
+    ----------
+    prediction, kmeans, embedder
+        As in :func:`refine_confidence`.
+    strength, shape
+        "excess": ``C * exp(-strength * max(d - 1, 0))`` with d of :func:`novelty_map`; "tail": ``C * p ** strength``
+        with the tail probability p of the distance among ordinary pixels.
+    quantile, smooth
+        As in :func:`novelty_map`.
+    alpha
+        The mask holds pixels with a tail probability below this: the false-alarm rate on ordinary pixels.
+    recalibration
+        Fitted on refined confidences of held-out ordinary pixels; makes them honest probabilities again.
+    """
+    if shape not in ("excess", "tail"):
+        raise RefinementError(f"Unknown shape {shape!r}; use 'excess' or 'tail'.")
+    scaled, classes = _scaled_grid(prediction, kmeans, embedder)
+    tail = kmeans.tail_probability(scaled.ravel(), classes.ravel()).reshape(classes.shape)
+    if shape == "excess":
+        factor = np.exp(-strength * np.maximum(_novelty(prediction, kmeans, scaled, classes, quantile, smooth) - 1, 0))
+    else:
+        factor = _enlarge(_smoothed(tail, smooth), prediction.size) ** strength
+    confidence = np.clip(prediction.confidence * factor, 0, 1).astype(np.float32)
+    if recalibration is not None:
+        confidence = recalibration(confidence)
+    return confidence, _enlarge(tail, prediction.size) < alpha
+
+
+def novelty_map(
+    prediction: Prediction,
+    kmeans: ClassKMeans,
+    embedder: PixelEmbedder,
+    *,
+    quantile: float = 0.95,
+    smooth: int = 7,
+) -> np.ndarray:
+    """How far each pixel lies from what is normal for its predicted class.
+
+    Parameters
+    ----------
+    prediction, kmeans, embedder
+        As in :func:`refine_confidence`.
+    quantile
+        Share of ordinary pixels whose distance counts as 1 or less.
+    smooth
+        Side of the box mean, in cells of the stride-4 grid; 1 for none.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W) float32, 0 and up; above 1 is farther than the given share of ordinary pixels.
+    """
+    scaled, classes = _scaled_grid(prediction, kmeans, embedder)
+    return _novelty(prediction, kmeans, scaled, classes, quantile, smooth)
+
+
+def _scaled_grid(prediction, kmeans, embedder) -> tuple[np.ndarray, np.ndarray]:
+    """Scaled distance and class of each stride-4 cell."""
+    if not getattr(kmeans, "quantiles_", None):
+        raise RefinementError("The clusters are not calibrated; call ClassKMeans.calibrate with held-out pixels first.")
+    classes = prediction.logits.argmax(0)
+    vectors = embedder.transform_grid(prediction).reshape(classes.size, -1)
+    _check_length(kmeans, vectors)
+    return kmeans.scaled_distance(vectors, classes.ravel()).reshape(classes.shape), classes
+
+
+def _novelty(prediction, kmeans, scaled, classes, quantile, smooth) -> np.ndarray:
+    usual = kmeans.held_out_quantile(classes.ravel(), quantile).reshape(classes.shape)
+    return _enlarge(_smoothed(scaled / np.maximum(usual, 1e-6), smooth), prediction.size)
+
+
+def _smoothed(values: np.ndarray, smooth: int) -> np.ndarray:
+    return uniform_filter(values, smooth, mode="nearest") if smooth > 1 else values
+
+
+def _enlarge(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    grid = torch.from_numpy(np.ascontiguousarray(values, np.float32))[None, None]
+    return F.interpolate(grid, size, mode="bilinear", align_corners=False)[0, 0].numpy()
+
+
+def _distances(kmeans: ClassKMeans, vectors: np.ndarray, c: int) -> np.ndarray:
+    _check_length(kmeans, vectors)
+    return kmeans.distances(vectors, c)
+
+
+def _check_length(kmeans: ClassKMeans, vectors: np.ndarray) -> None:
+    if vectors.shape[1] != kmeans.n_features_in_:
+        raise RefinementError(
+            f"The vectors have {vectors.shape[1]} numbers, but the clusters were fitted on {kmeans.n_features_in_}; "
+            "use the embedder of the fit."
+        )
