@@ -1,9 +1,8 @@
 """From pixels to vectors: read the feature pyramid at single pixels, project, standardise.
 
 A 1x1 convolution and bilinear enlarging are linear and act on different axes, so they commute: features are sampled
-where
-they are needed and projected afterwards (or before, whichever costs less). No full-resolution feature map is built, and
-the numbers are those of enlarging, concatenating and convolving.
+where they are needed and projected afterwards (or before, whichever costs less). No full-resolution feature map is
+built, and the numbers are those of enlarging, concatenating and convolving.
 """
 
 from __future__ import annotations

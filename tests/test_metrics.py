@@ -70,9 +70,7 @@ def golden_folder() -> Path:
 def arrays(archive: Path) -> dict[str, np.ndarray]:
     with tarfile.open(archive) as tar:
         return {
-            member.name.removeprefix("tree/"): np.asarray(
-                Image.open(io.BytesIO(tar.extractfile(member).read()))
-            )
+            member.name.removeprefix("tree/"): np.asarray(Image.open(io.BytesIO(tar.extractfile(member).read())))
             for member in tar
             if member.isfile()
         }
@@ -121,12 +119,8 @@ def test_semantic_metrics_equal_scikit_learn(images):
     gt, classes, levels = gt[~invalid], classes[~invalid], levels[~invalid]
     correct = gt == classes
     assert results["auroc_valid"] == pytest.approx(roc_auc_score(correct, levels), abs=1e-12)
-    assert results["auprc_success_valid"] == pytest.approx(
-        average_precision_score(correct, levels), abs=1e-12
-    )
-    assert results["auprc_error_valid"] == pytest.approx(
-        average_precision_score(~correct, -levels), abs=1e-12
-    )
+    assert results["auprc_success_valid"] == pytest.approx(average_precision_score(correct, levels), abs=1e-12)
+    assert results["auprc_error_valid"] == pytest.approx(average_precision_score(~correct, -levels), abs=1e-12)
     fpr, tpr, _ = roc_curve(correct, levels, drop_intermediate=False)
     assert results["fpr95_valid"] == pytest.approx(fpr[np.argmax(tpr >= 0.95)], abs=1e-12)
     iou = per_class_iou(confusion_matrix(gt, classes, labels=range(19)))
@@ -241,9 +235,7 @@ def test_void_pixels_change_nothing():
 
 
 def test_better_ranking_gives_better_figures(images):
-    better = [
-        (g, i, c, np.where(i, p * 0.5, np.where(c == g, 0.5 + p / 2, p * 0.5))) for g, i, c, p in images
-    ]
+    better = [(g, i, c, np.where(i, p * 0.5, np.where(c == g, 0.5 + p / 2, p * 0.5))) for g, i, c, p in images]
     low, high = bravo_metrics(images), bravo_metrics(better)
     for key in (*SEMANTIC_METRICS, *OOD_METRICS):
         if key not in ("miou_valid", "ece_valid"):
@@ -301,10 +293,7 @@ def test_aggregates_are_harmonic_means(images):
     results = bravo_metrics({name: [scene(10 + i)] for i, name in enumerate(names)})
 
     def good(name, keys):
-        return [
-            1 - results[f"{name}_{k}"] if k in metrics.LOWER_IS_BETTER else results[f"{name}_{k}"]
-            for k in keys
-        ]
+        return [1 - results[f"{name}_{k}"] if k in metrics.LOWER_IS_BETTER else results[f"{name}_{k}"] for k in keys]
 
     semantic = [x for name in names if name != "SMIYC" for x in good(name, SEMANTIC_METRICS)]
     ood = good("SMIYC", OOD_METRICS) + good("synobjs", OOD_METRICS)
@@ -421,9 +410,7 @@ def test_unknown_subset_and_task(images):
 # curves
 
 
-@pytest.mark.parametrize(
-    ("task", "key"), [("ood", "auroc_ood"), ("success", "auroc_valid"), ("error", "auroc_valid")]
-)
+@pytest.mark.parametrize(("task", "key"), [("ood", "auroc_ood"), ("success", "auroc_valid"), ("error", "auroc_valid")])
 def test_roc_curve_is_thin_and_keeps_its_area(images, task, key):
     accumulator = BravoAccumulator()
     for image in images:

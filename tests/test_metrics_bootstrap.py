@@ -77,9 +77,7 @@ def test_draws_without_invalid_pixels_do_not_count():
     gt = rng.integers(0, 19, shape)
     classes = np.where(rng.random(shape) < 0.8, gt, 0)
     invalid = rng.random(shape) < 0.2
-    images = [
-        BravoAccumulator().update(gt, mask, classes, rng.random(shape)) for mask in (invalid, None, None)
-    ]
+    images = [BravoAccumulator().update(gt, mask, classes, rng.random(shape)) for mask in (invalid, None, None)]
     interval = bootstrap_metrics(images, draws=100, semantic=False, ood=True)["auroc_ood"]
     assert 0 < interval.low <= interval.high < 1
 

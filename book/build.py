@@ -1,0 +1,86 @@
+"""Build the book from the executed notebooks in book/notebooks; the exit code is not 0 if anything is missing.
+
+python book/build.py [--run runs/mini] [--out book/_build/html]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from importlib.metadata import distribution
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+
+BOOK = Path(__file__).resolve().parent
+
+
+def copy_libraries() -> None:
+    """One local copy of Plotly and MathJax, from the installed packages."""
+    vendor = BOOK / "_static" / "vendor"
+    vendor.mkdir(parents=True, exist_ok=True)
+    shutil.copy(str(files("plotly") / "package_data" / "plotly.min.js"), vendor)
+    mathjax = distribution("sphinx-mathjax-offline")
+    found = next(file for file in mathjax.files if file.name == "tex-svg.js")
+    shutil.copy(mathjax.locate_file(found), vendor)
+
+
+def write_status(run: Path) -> None:
+    """``status.md`` from the run's record."""
+    record = json.loads((run / "run.json").read_text())
+    lines = [
+        "# Status of this build",
+        "",
+        "Made by the run whose figures the notebooks show.",
+        "",
+        "| What | Value |",
+        "|---|---|",
+        f"| Profile | {record['profile']} |",
+        f"| Started | {record['started']} |",
+        f"| Machine | {record['machine']} |",
+        f"| Device | {record['device']} |",
+        f"| Python | {record['python']} |",
+        *(f"| {name} | {number} |" for name, number in record["versions"].items()),
+        "",
+        "| Notebook | Seconds | Peak memory of the run so far (GiB) |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {entry['seconds']} | {entry['peak_gib_so_far']} |"
+            for name, entry in record["notebooks"].items()
+        ),
+        f"| all | {sum(entry['seconds'] for entry in record['notebooks'].values()):.1f} | |",
+    ]
+    (BOOK / "status.md").write_text("\n".join(lines) + "\n")
+
+
+def pages() -> list[str]:
+    """Names of all pages in the table of contents."""
+    toc = yaml.safe_load((BOOK / "_toc.yml").read_text())
+    return [toc["root"]] + [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+
+
+def main() -> int:
+    """Build; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--run", type=Path, default=BOOK.parent / "runs" / "mini")
+    args = parser.parse_args()
+    missing = [name for name in pages() if name.startswith("notebooks/") and not (BOOK / f"{name}.ipynb").is_file()]
+    if missing:
+        print(f"Not executed yet: {', '.join(missing)}; run python -m iood_helpers.run --book", file=sys.stderr)
+        return 1
+    copy_libraries()
+    write_status(args.run)
+    command = [sys.executable, "-m", "jupyter_book", "build", str(BOOK), "-W", "-n", "--keep-going", "-q"]
+    code = subprocess.run(command).returncode
+    absent = [name for name in pages() if not (BOOK / "_build" / "html" / f"{name}.html").is_file()]
+    if absent:
+        print(f"Pages that were not built: {', '.join(absent)}", file=sys.stderr)
+    return code or bool(absent)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
