@@ -152,7 +152,7 @@ def refine_calibrated(
     confidence = np.clip(prediction.confidence * factor, 0, 1).astype(np.float32)
     if recalibration is not None:
         confidence = recalibration(confidence)
-    return confidence, _enlarge(tail, prediction.size) < alpha
+    return confidence, _enlarge(tail < alpha, prediction.size) > 0.5
 
 
 def novelty_map(

@@ -1,0 +1,57 @@
+"""What several test files share: small stand-ins for predictions, and one run of the whole chain."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "data"))  # the renderer and its scripts are no part of the package
+
+SMALL = {"limit": 6, "n_per_class": 200, "n_clusters": 8, "umap_points": 480, "umap_neighbors": 8}
+"""Parameters under which the whole chain takes about a minute."""
+
+
+def make_prediction(seed=0, size=(37, 50), widths=(3, 4, 5, 6), decoder=4):
+    """Random prediction with a pyramid of the right proportions."""
+    from iood_helpers.segmenter import Prediction
+
+    rng = np.random.default_rng(seed)
+    shapes = [tuple(-(-s // stride) for s in size) for stride in (4, 8, 16, 32)]
+    features = tuple(rng.normal(size=(w, *s)).astype(np.float32) for w, s in zip(widths, shapes, strict=True))
+    return Prediction(
+        classes=rng.integers(0, 3, size).astype(np.uint8),
+        confidence=rng.uniform(0.1, 1, size).astype(np.float32),
+        logits=rng.normal(size=(19, *shapes[0])).astype(np.float32),
+        features=features,
+        decoder=rng.normal(size=(decoder, *shapes[0])).astype(np.float32),
+    )
+
+
+@pytest.fixture
+def prediction():
+    return make_prediction()
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory):
+    """Run folder of the whole chain on the shipped data with small parameters."""
+    from iood_helpers.run import load_profile, notebook_order, run
+
+    folder = tmp_path_factory.mktemp("run")
+    parameters = {**load_profile("mini"), **SMALL, "run_dir": str(folder)}
+    run(notebook_order(), parameters, profile="mini", book=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Folder that IOOD_DATA names."""
+    root = os.environ.get("IOOD_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("IOOD_DATA does not name a folder with real photographs")
+    return Path(root)

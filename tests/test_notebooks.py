@@ -1,0 +1,92 @@
+"""Every notebook runs, has the parts a reader expects, and gives the numbers that were recorded."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import nbformat
+import pytest
+import yaml
+from comparison import differences
+from conftest import ROOT, SMALL
+
+from iood_helpers.run import declared_parameters, load_profile, notebook_order, profiles, run
+
+NAMES = notebook_order()
+BASELINES = ROOT / "tests" / "baselines"
+
+
+def cells(name):
+    return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
+
+
+def test_toc_and_files_agree():
+    assert sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parts(name):
+    text = "\n".join(cell.source for cell in cells(name) if cell.cell_type == "markdown")
+    headings = re.findall(r"^## (.+)$", text, re.M)
+    for wanted in ("Goals", "Prerequisites", "Exercise", "Summary", "What comes next", "References"):
+        assert wanted in headings, wanted
+    assert re.search(r"## Prerequisites\n\n.*minutes", text)
+    assert sum("hide-cell" in cell.metadata.get("tags", []) for cell in cells(name)) >= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sources_are_clean(name):
+    for cell in cells(name):
+        if cell.cell_type == "code":
+            assert not cell.outputs and cell.execution_count is None
+    assert declared_parameters(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_defaults_are_those_of_the_mini_profile(name):
+    mini = load_profile("mini")
+    for parameter, default in declared_parameters(name).items():
+        assert mini[parameter] == default, parameter
+
+
+@pytest.mark.parametrize("profile", profiles())
+def test_profiles_name_declared_parameters_and_all_of_them(profile):
+    assert set(load_profile(profile)) == set(load_profile("mini"))
+
+
+def test_the_chain_runs_and_leaves_its_artefacts(chain):
+    record = json.loads((chain / "run.json").read_text())
+    assert record["status"] == "complete" and list(record["notebooks"]) == NAMES
+    for artefact in ("model.json", "embeddings.zarr", "calibration.zarr", "kmeans.safetensors", "predictions/SMIYC"):
+        assert (chain / artefact).exists(), artefact
+
+
+@pytest.mark.parametrize("path", sorted(BASELINES.glob("small_*.json")), ids=lambda path: path.stem)
+def test_metrics_of_the_small_run(chain, path):
+    name = path.stem.removeprefix("small_")
+    assert differences(json.loads((chain / "metrics" / f"{name}.json").read_text()), json.loads(path.read_text())) == []
+
+
+def test_every_notebook_with_metrics_has_a_baseline(chain):
+    assert {p.stem for p in (chain / "metrics").glob("*.json")} == {
+        p.stem.removeprefix("small_") for p in BASELINES.glob("small_*.json")
+    }
+
+
+@pytest.mark.real_data
+def test_the_chain_runs_on_photographs(real_data, tmp_path):
+    if not (real_data / "camvid").is_dir():
+        pytest.skip(f"{real_data} holds no camvid folder")
+    parameters = {**load_profile("camvid"), **SMALL, "run_dir": str(tmp_path), "data_root": str(real_data), "limit": 4}
+    run(NAMES, parameters, profile="camvid")
+    metrics = json.loads((tmp_path / "metrics" / "01_load_checkpoint.json").read_text())
+    assert metrics["miou"] > 0.3  # a network that has learned nothing of photographs reaches 0.1
+
+
+def test_comparison_finds_what_it_should():
+    baseline = yaml.safe_load("{values: {a: {value: 1, tolerance: 0.1}}, relations: [[a, '>', b], [b, '<=', 0.5]]}")
+    assert differences({"a": 1.05, "b": 0.5}, baseline) == []
+    assert len(differences({"a": 1.2, "b": 2}, baseline)) == 3
+    assert differences({"b": 0.1, "a": float("nan")}, baseline)
+    assert differences({"a": 1.0, "b": 0.3}, {"relations": [["a", ">", "b", 0.8]]})

@@ -1,0 +1,162 @@
+"""The published rule to the letter, and what the calibrated one promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import make_prediction
+
+from iood_helpers.calibration import Recalibration
+from iood_helpers.clustering import ClassKMeans
+from iood_helpers.embeddings import PixelEmbedder
+from iood_helpers.errors import RefinementError
+from iood_helpers.refinement import novelty_map, refine_confidence
+
+
+def fit(embedder, images=4, n_clusters=5, calibrate=True):
+    """Clusters of random predictions; classes 0, 1, 2, and cells of all classes for the calibrated mode."""
+    x, y = [], []
+    for seed in range(images):
+        prediction = make_prediction(seed)
+        pixels = np.argwhere(np.ones(prediction.size, bool))[::3]
+        x.append(embedder.transform(prediction, pixels))
+        y.append(np.random.default_rng(seed).integers(0, 19, len(pixels)))
+    x, y = np.concatenate(x), np.concatenate(y)
+    model = ClassKMeans(n_clusters).fit(x, y)
+    return model.calibrate(x, y) if calibrate else model
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    return PixelEmbedder((0, 1, 2, 3), "random", dim=12)
+
+
+@pytest.fixture(scope="module")
+def kmeans(embedder):
+    return fit(embedder)
+
+
+def literal_published(prediction, kmeans, embedder, gate, factor):
+    """The published steps as they are described: whole maps, every pixel, then the comparison."""
+    maps = [
+        F.interpolate(torch.from_numpy(f)[None], prediction.size, mode="bilinear", align_corners=False)
+        for f in prediction.features
+    ]
+    weight = torch.from_numpy(embedder.weight_)[:, :, None, None]
+    embedded = F.conv2d(torch.cat(maps, 1), weight, torch.from_numpy(embedder.bias_))[0].numpy().transpose(1, 2, 0)
+    mask = np.zeros(prediction.size, bool)
+    for c in kmeans.centers_:
+        chosen = (prediction.confidence < gate) & (prediction.classes == c)
+        if chosen.any():
+            distance = np.linalg.norm(embedded[chosen][:, None] - kmeans.centers_[c][None], axis=-1)
+            mask[chosen] = distance.min(1) > factor * distance.mean()
+    return mask
+
+
+@pytest.mark.parametrize("gate, factor", [(0.5, 1.1), (0.5, 0.8), (0.9, 0.7)])
+def test_published_mode_is_the_published_rule(prediction, kmeans, embedder, gate, factor):
+    confidence, mask = refine_confidence(prediction, kmeans, embedder, mode="published", gate=gate, factor=factor)
+    wanted = literal_published(prediction, kmeans, embedder, gate, factor)
+    assert (mask != wanted).sum() <= 1  # one pixel may lie on the limit to rounding
+    if factor < 1:
+        assert 20 < mask.sum() < mask.size
+    assert (confidence[mask] == np.float32(0.0001)).all()
+    np.testing.assert_array_equal(confidence[~mask], prediction.confidence[~mask])
+
+
+def test_a_fresh_projection_makes_another_mask(prediction, kmeans, embedder):
+    options = {"mode": "published", "factor": 0.8}
+    _, fixed = refine_confidence(prediction, kmeans, embedder, **options)
+    _, fresh = refine_confidence(prediction, kmeans, embedder, fresh_projection_seed=9, **options)
+    assert (fixed != fresh).mean() > 0.01
+
+
+def strange(prediction):
+    """The same prediction with features far away in the left half."""
+    features = tuple(f.copy() for f in prediction.features)
+    for f in features:
+        f[:, :, : f.shape[2] // 2] += 8
+    return type(prediction)(prediction.classes, prediction.confidence, prediction.logits, features, prediction.decoder)
+
+
+def test_far_pixels_lose_confidence_and_near_ones_keep_theirs(prediction, kmeans, embedder):
+    before, _ = refine_confidence(prediction, kmeans, embedder, smooth=1)
+    after, mask = refine_confidence(strange(prediction), kmeans, embedder, smooth=1)
+    left, right = np.s_[:, :12], np.s_[:, 38:]
+    assert (after[left] < 0.2 * before[left]).mean() > 0.95
+    assert np.abs(after[right] - before[right]).max() < 0.05
+    assert mask[left].mean() > 0.95 and mask[right].mean() < 0.2
+
+
+def test_only_excess_distance_costs(prediction, kmeans, embedder):
+    novelty = novelty_map(prediction, kmeans, embedder, smooth=1)
+    refined, _ = refine_confidence(prediction, kmeans, embedder, smooth=1)
+    np.testing.assert_array_equal(refined[novelty <= 1], prediction.confidence[novelty <= 1])
+    assert (refined[novelty > 1] < prediction.confidence[novelty > 1]).all()
+    assert (novelty <= 1).mean() > 0.8
+
+
+def test_the_mask_has_the_promised_false_alarm_rate(embedder):
+    def cells(seeds):
+        drawn = [make_prediction(seed, size=(96, 128)) for seed in seeds]
+        vectors = np.concatenate([embedder.transform_grid(p).reshape(-1, 12) for p in drawn])
+        return vectors, np.concatenate([p.logits.argmax(0).ravel() for p in drawn])
+
+    kmeans = ClassKMeans(3).fit(*cells(range(6))).calibrate(*cells(range(10, 16)))
+    fresh = [make_prediction(seed, size=(96, 128)) for seed in range(20, 26)]
+    for alpha in (0.1, 0.5):
+        rate = np.mean([refine_confidence(p, kmeans, embedder, alpha=alpha)[1].mean() for p in fresh])
+        assert rate == pytest.approx(alpha, abs=0.4 * alpha)
+
+
+@pytest.mark.parametrize("shape", ["excess", "tail"])
+def test_ranges_and_strength(prediction, kmeans, embedder, shape):
+    weak, _ = refine_confidence(prediction, kmeans, embedder, shape=shape, strength=0.5, smooth=1)
+    strong, _ = refine_confidence(prediction, kmeans, embedder, shape=shape, strength=2.0, smooth=1)
+    for values in (weak, strong):
+        assert values.dtype == np.float32 and values.shape == prediction.size
+        assert np.isfinite(values).all() and values.min() >= 0 and (values <= prediction.confidence + 1e-6).all()
+    assert (strong <= weak).all() and (strong < weak).any()
+
+
+def test_smoothing_calms_the_map(prediction, kmeans, embedder):
+    rough, calm = (novelty_map(prediction, kmeans, embedder, smooth=s) for s in (1, 7))
+    assert calm.std() < 0.6 * rough.std()
+
+
+def test_recalibration_is_honest_and_strictly_rising():
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(size=40_000)
+    correct = rng.random(40_000) < truth
+    humble = truth**3
+    curve = Recalibration().fit(humble, correct)
+    assert np.abs(curve(humble) - truth).mean() < 0.03 < np.abs(humble - truth).mean()
+    levels = curve(np.arange(0, 65536, 7) / 65535)
+    assert (np.diff(levels.astype(np.float64)) >= 0).all()
+    assert len(np.unique(levels)) > 0.9 * len(levels)
+    with pytest.raises(RefinementError, match="right and wrong"):
+        Recalibration().fit(truth, np.ones(40_000))
+
+
+def test_recalibration_keeps_the_ranking(prediction, kmeans, embedder):
+    rng = np.random.default_rng(0)
+    curve = Recalibration().fit(rng.uniform(size=5000), rng.random(5000) < 0.7)
+    plain, _ = refine_confidence(prediction, kmeans, embedder)
+    honest, _ = refine_confidence(prediction, kmeans, embedder, recalibration=curve)
+    order = np.argsort(plain, axis=None)
+    assert (np.diff(honest.ravel()[order]) >= -1e-6).all()
+
+
+def test_bad_input(prediction, kmeans, embedder):
+    with pytest.raises(RefinementError, match="Unknown mode 'soft'"):
+        refine_confidence(prediction, kmeans, embedder, mode="soft")
+    with pytest.raises(RefinementError, match="no option 'gate'.*strength"):
+        refine_confidence(prediction, kmeans, embedder, gate=0.5)
+    with pytest.raises(RefinementError, match="Unknown shape"):
+        refine_confidence(prediction, kmeans, embedder, shape="step")
+    with pytest.raises(RefinementError, match="have 3 numbers, but the clusters were fitted on 12"):
+        refine_confidence(prediction, kmeans, PixelEmbedder((0,)))
+    with pytest.raises(RefinementError, match="not calibrated"):
+        refine_confidence(prediction, fit(embedder, calibrate=False), embedder)

@@ -1,0 +1,66 @@
+"""The files that set up the project agree with each other."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib.metadata import version
+
+import pytest
+import yaml
+from conftest import ROOT
+from lockfile import environment
+
+LOCK = (ROOT / "requirements.lock").read_text().split()
+
+
+def pinned() -> dict[str, str]:
+    return dict(line.split("==") for line in LOCK)
+
+
+def test_lock_holds_names_and_versions_only():
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][A-Za-z0-9.]*", line) for line in LOCK)
+    assert pinned()["torch"] == "2.13.0" and "torchvision" not in pinned()
+
+
+def test_environment_yml_pins_the_same():
+    text = (ROOT / "environment.yml").read_text()
+    assert text == environment(LOCK)
+    assert yaml.safe_load(text)["dependencies"][-1]["pip"] == LOCK
+
+
+def requirements() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return project["dependencies"] + project["optional-dependencies"]["dev"]
+
+
+@pytest.mark.parametrize("requirement", requirements())
+def test_every_dependency_is_locked_within_its_range_and_installed(requirement):
+    from packaging.requirements import Requirement
+
+    wanted = Requirement(requirement)
+    assert pinned()[wanted.name] in wanted.specifier
+    assert version(wanted.name).split("+")[0] == pinned()[wanted.name]
+
+
+def test_importing_the_package_is_light():
+    import subprocess
+    import sys
+
+    code = "import sys, iood_helpers; print('torch' in sys.modules, len(iood_helpers.__all__) > 5)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split() == ["False", "True"]
+
+
+def test_every_public_name_exists():
+    import iood_helpers
+
+    for name in iood_helpers.__all__:
+        assert getattr(iood_helpers, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = iood_helpers.nothing
+
+
+def test_no_module_is_long():
+    for path in [*(ROOT / "iood_helpers").glob("*.py"), *(ROOT / "data").rglob("*.py")]:
+        assert len(path.read_text().splitlines()) <= 400, path
