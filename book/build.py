@@ -74,7 +74,8 @@ def main() -> int:
         return 1
     copy_libraries()
     write_status(args.run)
-    command = [sys.executable, "-m", "jupyter_book", "build", str(BOOK), "-W", "-n", "--keep-going", "-q"]
+    jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
+    command = [jupyter_book, "build", str(BOOK), "-W", "-n", "--keep-going", "-q"]
     code = subprocess.run(command).returncode
     absent = [name for name in pages() if not (BOOK / "_build" / "html" / f"{name}.html").is_file()]
     if absent:

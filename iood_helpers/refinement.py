@@ -118,9 +118,9 @@ def refine_calibrated(
     kmeans: ClassKMeans,
     embedder: PixelEmbedder,
     *,
-    strength: float = 4.0,
+    strength: float = 8.0,
     quantile: float = 0.95,
-    smooth: int = 7,
+    smooth: int = 5,
     alpha: float = 0.01,
     shape: Literal["excess", "tail"] = "excess",
     recalibration: Recalibration | None = None,
@@ -161,7 +161,7 @@ def novelty_map(
     embedder: PixelEmbedder,
     *,
     quantile: float = 0.95,
-    smooth: int = 7,
+    smooth: int = 5,
 ) -> np.ndarray:
     """How far each pixel lies from what is normal for its predicted class.
 

@@ -66,11 +66,16 @@ def test_a_class_without_centres_is_measured_against_all(fitted):
     assert near < 3 < far and (fitted.predict_cluster(x, np.array([7, 7])) == -1).all()
 
 
-def test_spread_is_the_rms_distance_of_members():
+@pytest.mark.parametrize("spread", ["class", "cluster"])
+def test_spread_is_the_rms_distance_of_the_class_or_the_cluster(spread):
     x, y = blobs()
-    model = ClassKMeans(n_clusters=1).fit(x, y)
-    wanted = np.sqrt(((x[y == 0] - x[y == 0].mean(0)) ** 2).sum(1).mean())
-    assert model.spreads_[0][0] == pytest.approx(wanted, rel=1e-4)
+    model = ClassKMeans(n_clusters=3, spread=spread).fit(x, y)
+    member = model.predict_cluster(x[y == 0], y[y == 0])
+    squared = ((x[y == 0] - model.centers_[0][member]) ** 2).sum(1)
+    for k in range(3):
+        wanted = squared[member == k] if spread == "cluster" else squared
+        assert model.spreads_[0][k] == pytest.approx(np.sqrt(wanted.mean()), rel=1e-3)
+    assert (len(set(model.spreads_[0])) == 1) == (spread == "class")
 
 
 def test_tail_probability_is_the_false_alarm_rate_on_fresh_pixels():
