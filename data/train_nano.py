@@ -1,6 +1,6 @@
 """Train the shipped InternImage-nano + UPerNet checkpoints.
 
-    python data/train_nano.py scenes --seeds 3000                     # on rendered street scenes
+    python data/train_nano.py scenes --seeds 1600                     # on rendered street scenes
     python data/train_nano.py camvid --root /path/that/holds/camvid   # on CamVid's training photographs
 
 A plain loop: random scale, crop, flip and colour; AdamW with warm-up and polynomial decay; cross-entropy with mild
@@ -156,7 +156,7 @@ def train(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     if args.data == "scenes":
-        train_pairs = rendered_scenes(range(args.seeds))
+        train_pairs = rendered_scenes(range(args.first_seed, args.first_seed + args.seeds))
         val_pairs = rendered_scenes(range(100_000, 100_000 + args.val))
     else:
         train_pairs = photographs("camvid/train", args.root)
@@ -183,6 +183,10 @@ def train(args: argparse.Namespace) -> None:
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         start = state["step"]
+    elif args.init:
+        weights_before = torch.load(args.init, weights_only=True)["state_dict"]
+        model.load_state_dict(weights_before)
+        average.load_state_dict(weights_before)
     else:
         log_path.unlink(missing_ok=True)
 
@@ -221,6 +225,7 @@ def train(args: argparse.Namespace) -> None:
             per_class = iou(confusion(average, val_pairs))
             seen = [c for c in range(NUM_CLASSES) if any((label == c).any() for _, label in val_pairs)]
             row = {
+                "stage": args.stage,
                 "step": step + 1,
                 "loss": round(float(np.mean(losses)), 4),
                 "val_miou": round(float(np.nanmean(per_class[seen])), 4),
@@ -230,7 +235,7 @@ def train(args: argparse.Namespace) -> None:
             losses = []
             with log_path.open("a") as log:
                 log.write(json.dumps(row) + "\n")
-            recipe = {k: str(v) for k, v in vars(args).items() if k not in ("root", "out")}
+            recipe = {k: str(v) for k, v in vars(args).items() if k not in ("root", "out", "init")}
             meta = {
                 "size": "nano",
                 "classes": list(CLASS_NAMES),
@@ -263,6 +268,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("data", choices=("scenes", "camvid"))
     parser.add_argument("--root", type=Path, help="folder that holds camvid/ (default: $IOOD_DATA)")
     parser.add_argument("--seeds", type=int, default=3000, help="number of rendered training scenes")
+    parser.add_argument("--first-seed", type=int, default=0, help="seed of the first training scene")
+    parser.add_argument("--init", type=Path, help="checkpoint whose weights a further stage starts from")
     parser.add_argument(
         "--out",
         type=Path,
@@ -277,6 +284,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=100, help="steps between log rows and saved states")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stage", type=int, default=1, help="number of the stage in the log")
     args = parser.parse_args()
     args.crop = tuple(args.crop or ((192, 384) if args.data == "scenes" else (256, 352)))
     args.scales = tuple(args.scales)

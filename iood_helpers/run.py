@@ -31,6 +31,7 @@ from .notebook import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
 BOOK = ROOT / "book"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 PACKAGES = ("torch", "onedl-mmsegmentation", "scikit-learn", "umap-learn", "plotly", "zarr", "papermill", "numpy")
 
 
@@ -167,7 +168,6 @@ def _execute(name: str, parameters: dict[str, Any], folder: Path, book: bool) ->
     environment = {
         "IOOD_BOOK": "1" if book else "",
         "PYTHONWARNINGS": "ignore",
-        "TQDM_DISABLE": "1" if book else "",  # bars are for people who wait, not for readers of the book
         "OMP_WAIT_POLICY": "passive",
         # The kernel of this interpreter's own environment, whatever kernels the user has registered:
         "JUPYTER_PREFER_ENV_PATH": "1",
@@ -184,8 +184,9 @@ def _execute(name: str, parameters: dict[str, Any], folder: Path, book: bool) ->
                 parameters=given,
                 kernel_name="python3",
                 cwd=str(NOTEBOOKS),
-                progress_bar=False,
+                progress_bar=sys.stderr.isatty(),
                 log_output=False,
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no notices of the kernel between the names
             )
     except papermill.PapermillExecutionError as error:
         raise NotebookFailed(
@@ -200,13 +201,16 @@ def _execute(name: str, parameters: dict[str, Any], folder: Path, book: bool) ->
 
 
 def _for_book(executed: Path) -> str:
-    """Executed notebook without papermill's own cell and without progress bars on the error stream."""
+    """Executed notebook without papermill's own cell and without progress bars, which are for people who wait."""
     notebook = nbformat.read(executed, as_version=4)
+    notebook.metadata.pop("widgets", None)  # their scripts would be loaded from elsewhere
     for cell in notebook.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata["tags"] = ["remove-cell"]
         if cell.cell_type == "code":
-            cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+            cell.outputs = [
+                out for out in cell.outputs if out.get("name") != "stderr" and WIDGET not in out.get("data", {})
+            ]
     return nbformat.writes(notebook)
 
 
