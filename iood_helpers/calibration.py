@@ -13,6 +13,15 @@ from .errors import RefinementError
 EPS = 1e-6
 
 
+def log_odds(confidence: np.ndarray) -> np.ndarray:
+    """``log(c / (1 - c))`` of confidences 0..1, float64 within +-13.8.
+
+    Squeezed, not clipped, into the open interval: clipping would tie the most certain pixels.
+    """
+    inner = EPS + (1 - 2 * EPS) * np.asarray(confidence, np.float64)
+    return np.log(inner) - np.log1p(-inner)
+
+
 class Recalibration:
     """Beta calibration ``1 / (1 + exp(-(a log c - b log(1 - c) + m)))`` with a, b > 0, so that no ties arise.
 
@@ -63,6 +72,5 @@ class Recalibration:
 
     @staticmethod
     def _features(confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        # Squeezed, not clipped, into the open interval: clipping would tie the most certain pixels.
         inner = EPS + (1 - 2 * EPS) * confidence
         return np.log(inner), -np.log1p(-inner)

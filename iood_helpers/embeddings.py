@@ -52,11 +52,9 @@ def sample_bilinear(feature: np.ndarray, pixels: np.ndarray, size: tuple[int, in
     low = np.floor(position).astype(np.int64)
     high = np.minimum(low + 1, limits)
     (wy, wx) = (position - low).astype(np.float32).T[..., None]
-    rows = (
-        np.ascontiguousarray(feature.reshape(len(feature), -1).T)
-        if len(pixels) > 64
-        else feature.reshape(len(feature), -1).T
-    )
+    rows = feature.reshape(len(feature), -1).T
+    if len(pixels) > 64:  # a copy whose rows lie together pays when many are read
+        rows = np.ascontiguousarray(rows)
     width = feature.shape[2]
     top = rows[low[:, 0] * width + low[:, 1]] * (1 - wx) + rows[low[:, 0] * width + high[:, 1]] * wx
     bottom = rows[high[:, 0] * width + low[:, 1]] * (1 - wx) + rows[high[:, 0] * width + high[:, 1]] * wx
@@ -81,6 +79,9 @@ class PixelEmbedder:
         "pca": fitted by :meth:`fit`.
     dim
         Length of projected vectors; default 1536 for "random" (published) and 64 for "pca".
+    center
+        Whether the mean over the image is taken off each channel: what haze, darkness or a tint add to all pixels
+        alike says nothing about any one of them.
     standardize
         Whether each channel is centred and scaled with the statistics learned by :meth:`fit`.
     seed
@@ -98,6 +99,7 @@ class PixelEmbedder:
         projection: Literal["random", "pca"] | None = None,
         *,
         dim: int | None = None,
+        center: bool = False,
         standardize: bool = False,
         seed: int = 0,
     ) -> None:
@@ -109,6 +111,7 @@ class PixelEmbedder:
         self.levels = tuple(levels)
         self.projection = projection
         self.dim = dim or {"random": PUBLISHED_DIM, "pca": 64}.get(projection)
+        self.center = center
         self.standardize = standardize
         self.seed = seed
         self.mean_: np.ndarray | None = None
@@ -123,12 +126,18 @@ class PixelEmbedder:
             "levels": list(self.levels),
             "projection": self.projection,
             "dim": self.dim,
+            "center": self.center,
             "standardize": self.standardize,
             "seed": self.seed,
         }
 
+    @property
+    def raw(self) -> PixelEmbedder:
+        """Embedder of the same features without standardisation and projection; :meth:`apply` adds both."""
+        return PixelEmbedder(self.levels, center=self.center)
+
     def fit(self, raw: np.ndarray) -> PixelEmbedder:
-        """Learn standardisation and PCA from raw vectors (n, C), as an embedder without both gives them.
+        """Learn standardisation and PCA from vectors (n, C) of :attr:`raw`.
 
         Raises
         ------
@@ -202,6 +211,13 @@ class PixelEmbedder:
         bias = self.bias_ - self.weight_ @ (self.mean_ / self.scale_) if self.standardize else self.bias_
         return parts + bias
 
+    def apply(self, raw: np.ndarray) -> np.ndarray:
+        """Standardise and project vectors (n, C) of :attr:`raw`: (n, D) float32, what :meth:`transform` gives."""
+        raw = np.asarray(raw, np.float32)
+        self._prepare(raw.shape[1])
+        vectors = self._standardized(raw)
+        return vectors if self.weight_ is None else vectors @ self.weight_.T + self.bias_
+
     def transform_grid(self, prediction: Prediction) -> np.ndarray:
         """Vectors at the centres of the cells of the finest map (stride 4): (h, w, D) float32."""
         grid = prediction.logits.shape[1:]
@@ -243,7 +259,7 @@ class PixelEmbedder:
                 raise EmbeddingError(
                     f"The features of level {level} hold NaN or infinite values; check image and checkpoint."
                 )
-        return maps
+        return [m - m.mean((1, 2), keepdims=True) for m in maps] if self.center else maps
 
     def _prepare(self, channels: int) -> None:
         if self.projection == "random" and self.weight_ is None:

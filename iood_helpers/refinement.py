@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import gaussian_filter
 
-from .calibration import Recalibration
+from .calibration import Recalibration, log_odds
 from .clustering import ClassKMeans
 from .embeddings import PixelEmbedder
 from .errors import RefinementError
@@ -118,22 +118,27 @@ def refine_calibrated(
     kmeans: ClassKMeans,
     embedder: PixelEmbedder,
     *,
-    strength: float = 8.0,
-    quantile: float = 0.95,
-    smooth: int = 5,
+    strength: float = 2.0,
+    width: float = 0.1,
+    quantile: float = 0.85,
+    smooth: float = 4.0,
     alpha: float = 0.01,
-    shape: Literal["excess", "tail"] = "excess",
     recalibration: Recalibration | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every pixel pays for its distance; no gate, no constant.
+    """Every pixel pays for its distance, in odds; no gate, no constant.
+
+    ``log-odds' = log-odds - strength * tanh(max(d - 1, 0) / width)`` with d of :func:`novelty_map`. Distance is
+    evidence against the class that the network gives, and evidence multiplies odds. It is bounded: where a whole image
+    is unusual (night, rain), every pixel pays the same and the network's own ranking stays.
 
     Parameters
     ----------
     prediction, kmeans, embedder
         As in :func:`refine_confidence`.
-    strength, shape
-        "excess": ``C * exp(-strength * max(d - 1, 0))`` with d of :func:`novelty_map`; "tail": ``C * p ** strength``
-        with the tail probability p of the distance among ordinary pixels.
+    strength
+        Largest penalty, in units of log-odds: 2 divides the odds of being right by 7.4.
+    width
+        Excess distance at which three quarters of it are due.
     quantile, smooth
         As in :func:`novelty_map`.
     alpha
@@ -141,17 +146,13 @@ def refine_calibrated(
     recalibration
         Fitted on refined confidences of held-out ordinary pixels; makes them honest probabilities again.
     """
-    if shape not in ("excess", "tail"):
-        raise RefinementError(f"Unknown shape {shape!r}; use 'excess' or 'tail'.")
     scaled, classes = _scaled_grid(prediction, kmeans, embedder)
-    tail = kmeans.tail_probability(scaled.ravel(), classes.ravel()).reshape(classes.shape)
-    if shape == "excess":
-        factor = np.exp(-strength * np.maximum(_novelty(prediction, kmeans, scaled, classes, quantile, smooth) - 1, 0))
-    else:
-        factor = _enlarge(_smoothed(tail, smooth), prediction.size) ** strength
-    confidence = np.clip(prediction.confidence * factor, 0, 1).astype(np.float32)
+    excess = np.maximum(_novelty(prediction, kmeans, scaled, classes, quantile, smooth) - 1, 0)
+    odds = log_odds(prediction.confidence) - strength * np.tanh(excess / width)
+    confidence = (1 / (1 + np.exp(-odds))).astype(np.float32)
     if recalibration is not None:
         confidence = recalibration(confidence)
+    tail = kmeans.tail_probability(scaled.ravel(), classes.ravel()).reshape(classes.shape)
     return confidence, _enlarge(tail < alpha, prediction.size) > 0.5
 
 
@@ -160,8 +161,8 @@ def novelty_map(
     kmeans: ClassKMeans,
     embedder: PixelEmbedder,
     *,
-    quantile: float = 0.95,
-    smooth: int = 5,
+    quantile: float = 0.85,
+    smooth: float = 4.0,
 ) -> np.ndarray:
     """How far each pixel lies from what is normal for its predicted class.
 
@@ -172,7 +173,7 @@ def novelty_map(
     quantile
         Share of ordinary pixels whose distance counts as 1 or less.
     smooth
-        Side of the box mean, in cells of the stride-4 grid; 1 for none.
+        Standard deviation of the Gaussian that averages neighbours, in cells of the stride-4 grid; 0 for none.
 
     Returns
     -------
@@ -195,11 +196,8 @@ def _scaled_grid(prediction, kmeans, embedder) -> tuple[np.ndarray, np.ndarray]:
 
 def _novelty(prediction, kmeans, scaled, classes, quantile, smooth) -> np.ndarray:
     usual = kmeans.held_out_quantile(classes.ravel(), quantile).reshape(classes.shape)
-    return _enlarge(_smoothed(scaled / np.maximum(usual, 1e-6), smooth), prediction.size)
-
-
-def _smoothed(values: np.ndarray, smooth: int) -> np.ndarray:
-    return uniform_filter(values, smooth, mode="nearest") if smooth > 1 else values
+    relative = scaled / np.maximum(usual, 1e-6)
+    return _enlarge(gaussian_filter(relative, smooth, mode="nearest") if smooth > 0 else relative, prediction.size)
 
 
 def _enlarge(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -10,13 +10,13 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import zarr
 from tqdm.auto import tqdm
 
-from .classes import NUM_CLASSES
+from .classes import NUM_CLASSES, VOID
 from .embeddings import PixelEmbedder, grid_pixels
 from .errors import EmbeddingError
 from .files import write_json
@@ -160,8 +160,8 @@ class EmbeddingStore:
         write_json(self.path / "progress.json", self._progress)
 
     def load(self, n_per_class: int | None = None, seed: int = 0) -> Embeddings:
-        """Rows in memory, at most ``n_per_class`` of each class, drawn without replacement."""
-        label = self._group["label"][: len(self)]
+        """Rows in memory, at most ``n_per_class`` of each class that got shares, drawn without replacement."""
+        label = self._group[self.parameters.get("per", "label")][: len(self)]
         chosen = np.arange(len(label))
         if n_per_class is not None:
             rng = np.random.default_rng(seed)
@@ -177,6 +177,7 @@ def extract_embeddings(
     path: str | Path,
     *,
     n_per_class: int = 2000,
+    per: Literal["label", "predicted"] = "label",
     oversampling: float = 4.0,
     seed: int = 0,
     progress: bool = True,
@@ -190,11 +191,14 @@ def extract_embeddings(
     Parameters
     ----------
     segmenter, dataset, embedder
-        What predicts, on which images, and how vectors are made. Images without labels give pixels per predicted class.
+        What predicts, on which images, and how vectors are made.
     path
         Folder of the store.
     n_per_class
         Pixels per class that the store aims at; ``EmbeddingStore.load`` trims to it.
+    per
+        Whose classes get equal shares: those of the label, or those that the segmenter says (pixels without a label are
+        left out all the same). Images without labels always give pixels per predicted class.
     oversampling
         See above.
     seed
@@ -214,6 +218,7 @@ def extract_embeddings(
         "dataset": f"{dataset.name}/{dataset.split}",
         "images": len(dataset),
         "share": share,
+        "per": per,
         "sample_seed": seed,
     }
     store: EmbeddingStore | None = None
@@ -227,7 +232,7 @@ def extract_embeddings(
         range(done, len(dataset)), initial=done, total=len(dataset), disable=not progress, desc="extract"
     ):
         sample = dataset[index]
-        rows = _draw(segmenter, sample, embedder, share, np.random.default_rng((seed, index)))
+        rows = _draw(segmenter, sample, embedder, share, per, np.random.default_rng((seed, index)))
         if store is None:
             store = EmbeddingStore.create(path, rows["embeddings"].shape[1], parameters)
         store.append(sample.name, rows)
@@ -235,18 +240,20 @@ def extract_embeddings(
     return store
 
 
-def _draw(segmenter, sample, embedder, share: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _draw(segmenter, sample, embedder, share: int, per: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
     prediction = segmenter.predict(sample.image())
-    label = sample.label()
     cells = np.floor(grid_pixels(prediction.logits.shape[1:], prediction.size) + 0.5).astype(np.int32)
-    classes = (prediction.classes if label is None else label)[cells[:, 0], cells[:, 1]]
-    parts = [rng.permutation(np.flatnonzero(classes == c))[:share] for c in range(NUM_CLASSES)]
+    predicted = prediction.classes[cells[:, 0], cells[:, 1]]
+    label = sample.label()
+    classes = predicted if label is None else label[cells[:, 0], cells[:, 1]]
+    shared = np.where(classes == VOID, VOID, predicted) if per == "predicted" else classes
+    parts = [rng.permutation(np.flatnonzero(shared == c))[:share] for c in range(NUM_CLASSES)]
     chosen = np.sort(np.concatenate(parts))
     pixel = cells[chosen]
     return {
         "embeddings": embedder.transform(prediction, pixel),
         "label": classes[chosen],
-        "predicted": prediction.classes[pixel[:, 0], pixel[:, 1]],
+        "predicted": predicted[chosen],
         "confidence": prediction.confidence[pixel[:, 0], pixel[:, 1]],
         "pixel": pixel,
     }

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from conftest import make_prediction
 
-from iood_helpers.calibration import Recalibration
+from iood_helpers.calibration import Recalibration, log_odds
 from iood_helpers.clustering import ClassKMeans
 from iood_helpers.embeddings import PixelEmbedder
 from iood_helpers.errors import RefinementError
@@ -81,21 +81,42 @@ def strange(prediction):
     return type(prediction)(prediction.classes, prediction.confidence, prediction.logits, features, prediction.decoder)
 
 
-def test_far_pixels_lose_confidence_and_near_ones_keep_theirs(prediction, kmeans, embedder):
-    before, _ = refine_confidence(prediction, kmeans, embedder, smooth=1)
-    after, mask = refine_confidence(strange(prediction), kmeans, embedder, smooth=1)
-    left, right = np.s_[:, :12], np.s_[:, 38:]
-    assert (after[left] < 0.2 * before[left]).mean() > 0.95
+def test_far_pixels_pay_the_full_price_and_near_ones_nothing(prediction, kmeans, embedder):
+    before, usual = refine_confidence(prediction, kmeans, embedder, smooth=0, strength=3.0)
+    after, mask = refine_confidence(strange(prediction), kmeans, embedder, smooth=0, strength=3.0)
+    left, right = np.s_[:, :12], np.s_[:, 48:]
+    paid = log_odds(prediction.confidence) - log_odds(after)
+    np.testing.assert_allclose(paid[left], 3.0, atol=0.05)
     assert np.abs(after[right] - before[right]).max() < 0.05
-    assert mask[left].mean() > 0.95 and mask[right].mean() < 0.2
+    assert mask[left].mean() > 0.95 and (mask[right] == usual[right]).all() and usual.mean() < 0.2
 
 
-def test_only_excess_distance_costs(prediction, kmeans, embedder):
-    novelty = novelty_map(prediction, kmeans, embedder, smooth=1)
-    refined, _ = refine_confidence(prediction, kmeans, embedder, smooth=1)
-    np.testing.assert_array_equal(refined[novelty <= 1], prediction.confidence[novelty <= 1])
-    assert (refined[novelty > 1] < prediction.confidence[novelty > 1]).all()
-    assert (novelty <= 1).mean() > 0.8
+def test_odds_pay_for_the_excess_distance_only(prediction, kmeans, embedder):
+    novelty = novelty_map(prediction, kmeans, embedder, smooth=0)
+    refined, _ = refine_confidence(prediction, kmeans, embedder, smooth=0, strength=2.0, width=0.3)
+    odds = prediction.confidence / (1 - prediction.confidence)
+    wanted = odds * np.exp(-2.0 * np.tanh(np.maximum(novelty - 1, 0) / 0.3))
+    np.testing.assert_allclose(refined, wanted / (1 + wanted), atol=1e-5)
+    assert 0.7 < (novelty <= 1).mean() < 1
+
+
+def test_where_all_is_unusual_the_ranking_stays(prediction, kmeans, embedder):
+    features = tuple(f + 8 for f in prediction.features)
+    shifted = type(prediction)(
+        prediction.classes, prediction.confidence, prediction.logits, features, prediction.decoder
+    )
+    refined, _ = refine_confidence(shifted, kmeans, embedder)
+    order = np.argsort(prediction.confidence, axis=None)
+    assert (np.diff(refined.ravel()[order]) > -1e-3).all() and refined.mean() < prediction.confidence.mean() - 0.2
+
+
+def test_centring_makes_such_a_shift_invisible(prediction):
+    centred = PixelEmbedder((0, 1, 2, 3), center=True)
+    features = tuple(f + 8 for f in prediction.features)
+    shifted = type(prediction)(
+        prediction.classes, prediction.confidence, prediction.logits, features, prediction.decoder
+    )
+    np.testing.assert_allclose(centred.transform_grid(shifted), centred.transform_grid(prediction), atol=1e-4)
 
 
 def test_the_mask_has_the_promised_false_alarm_rate(embedder):
@@ -111,18 +132,17 @@ def test_the_mask_has_the_promised_false_alarm_rate(embedder):
         assert rate == pytest.approx(alpha, abs=0.4 * alpha)
 
 
-@pytest.mark.parametrize("shape", ["excess", "tail"])
-def test_ranges_and_strength(prediction, kmeans, embedder, shape):
-    weak, _ = refine_confidence(prediction, kmeans, embedder, shape=shape, strength=0.5, smooth=1)
-    strong, _ = refine_confidence(prediction, kmeans, embedder, shape=shape, strength=2.0, smooth=1)
+def test_ranges_and_strength(prediction, kmeans, embedder):
+    weak, _ = refine_confidence(prediction, kmeans, embedder, strength=0.5, smooth=0)
+    strong, _ = refine_confidence(prediction, kmeans, embedder, strength=2.0, smooth=0)
     for values in (weak, strong):
         assert values.dtype == np.float32 and values.shape == prediction.size
-        assert np.isfinite(values).all() and values.min() >= 0 and (values <= prediction.confidence + 1e-6).all()
+        assert np.isfinite(values).all() and values.min() >= 0 and (values <= prediction.confidence + 2e-6).all()
     assert (strong <= weak).all() and (strong < weak).any()
 
 
 def test_smoothing_calms_the_map(prediction, kmeans, embedder):
-    rough, calm = (novelty_map(prediction, kmeans, embedder, smooth=s) for s in (1, 7))
+    rough, calm = (novelty_map(prediction, kmeans, embedder, smooth=s) for s in (0, 3))
     assert calm.std() < 0.6 * rough.std()
 
 
@@ -140,6 +160,12 @@ def test_recalibration_is_honest_and_strictly_rising():
         Recalibration().fit(truth, np.ones(40_000))
 
 
+def test_log_odds_keep_every_level_apart():
+    levels = log_odds(np.arange(65536) / 65535)
+    assert (np.diff(levels) > 0).all() and np.abs(levels).max() < 14
+    assert log_odds(0.75) == pytest.approx(np.log(3), abs=1e-5)
+
+
 def test_recalibration_keeps_the_ranking(prediction, kmeans, embedder):
     rng = np.random.default_rng(0)
     curve = Recalibration().fit(rng.uniform(size=5000), rng.random(5000) < 0.7)
@@ -154,8 +180,6 @@ def test_bad_input(prediction, kmeans, embedder):
         refine_confidence(prediction, kmeans, embedder, mode="soft")
     with pytest.raises(RefinementError, match="no option 'gate'.*strength"):
         refine_confidence(prediction, kmeans, embedder, gate=0.5)
-    with pytest.raises(RefinementError, match="Unknown shape"):
-        refine_confidence(prediction, kmeans, embedder, shape="step")
     with pytest.raises(RefinementError, match="have 3 numbers, but the clusters were fitted on 12"):
         refine_confidence(prediction, kmeans, PixelEmbedder((0,)))
     with pytest.raises(RefinementError, match="not calibrated"):

@@ -73,6 +73,14 @@ def test_every_image_gives_at_most_its_share(tmp_path):
     assert counts.max() == 4  # 2 * 8 / 4
 
 
+def test_shares_per_predicted_class(tmp_path):
+    rows = extract(tmp_path / "store", n_per_class=8, oversampling=2.0, per="predicted").load()
+    counts = np.zeros((4, 3), int)
+    np.add.at(counts, (rows.image, rows.predicted), 1)
+    assert (counts == 4).all() and (rows.label < 19).all()
+    assert (rows.label != rows.predicted).any()
+
+
 def test_loading_trims_classes_with_a_seed(tmp_path):
     store = extract(tmp_path / "store")
     a, b, c = store.load(10, seed=0), store.load(10, seed=0), store.load(10, seed=1)
