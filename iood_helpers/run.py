@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import json
 import os
 import platform
 import resource
@@ -129,7 +130,7 @@ def run(names: list[str], parameters: dict[str, Any], *, profile: str, book: boo
         "device": _device(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "status": "running",
-        "notebooks": {},
+        "notebooks": _earlier_notebooks(folder, names, parameters),
     }
     for name in names:
         began = time.perf_counter()
@@ -145,12 +146,23 @@ def run(names: list[str], parameters: dict[str, Any], *, profile: str, book: boo
         # The largest child so far: exact for the largest notebook, an upper bound for the ones after it.
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
         record["notebooks"][name] = {"seconds": round(seconds, 1), "peak_gib_so_far": round(peak, 2)}
+        record["notebooks"] = dict(sorted(record["notebooks"].items()))
         write_json(folder / "run.json", record)
         print(f"{seconds:.1f} s", flush=True)
     record["status"] = "complete"
     record["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(folder / "run.json", record)
     return record
+
+
+def _earlier_notebooks(folder: Path, names: list[str], parameters: dict[str, Any]) -> dict[str, Any]:
+    """What the record says of notebooks that stay as an earlier run of the same parameters left them."""
+    if not (folder / "run.json").is_file():
+        return {}
+    record = json.loads((folder / "run.json").read_text())
+    if record["parameters"] != parameters:
+        return {}
+    return {name: entry for name, entry in record["notebooks"].items() if name not in names}
 
 
 class NotebookFailed(IoodError):
@@ -186,7 +198,7 @@ def _execute(name: str, parameters: dict[str, Any], folder: Path, book: bool) ->
                 cwd=str(NOTEBOOKS),
                 progress_bar=sys.stderr.isatty(),
                 log_output=False,
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no notices of the kernel between the names
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # no notices of the kernel between the names
             )
     except papermill.PapermillExecutionError as error:
         raise NotebookFailed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import nbformat
 import pytest
@@ -72,6 +73,27 @@ def test_every_notebook_with_metrics_has_a_baseline(chain):
     assert {p.stem for p in (chain / "metrics").glob("*.json")} == {
         p.stem.removeprefix("small_") for p in BASELINES.glob("small_*.json")
     }
+
+
+def test_predictions_are_written_where_a_benchmark_withholds_labels(chain, tmp_path):
+    for part in ("bravo", "cityscapes"):
+        shutil.copytree(ROOT / "data" / "mini" / part, tmp_path / "data" / part)
+    for path in (tmp_path / "data" / "bravo").rglob("*.png"):
+        path.unlink()  # label maps and masks; the images are JPEG files
+    for name in ("embedder.safetensors", "kmeans.safetensors"):
+        shutil.copy(chain / name, tmp_path)
+    parameters = {
+        **load_profile("cityscapes_bravo"),
+        **SMALL,
+        "checkpoint": "nano",
+        "limit": 2,
+        "data_root": str(tmp_path / "data"),
+        "run_dir": str(tmp_path),
+    }
+    run([name for name in NAMES if name.startswith("05")], parameters, profile="cityscapes_bravo")
+    assert len(list((tmp_path / "predictions").rglob("*_conf.png"))) == 2 * len(parameters["test_splits"])
+    metrics = json.loads((tmp_path / "metrics" / "05_refine_confidences.json").read_text())
+    assert metrics["calibrated_auprc_ood"] is None and metrics["false_alarms"] < 0.2
 
 
 @pytest.mark.real_data

@@ -55,6 +55,16 @@ def test_stops_at_a_failure_and_shows_the_cell(toy, capsys):
     assert json.loads((toy / "runs/toy/run.json").read_text())["status"] == "failed in 01_two"
 
 
+def test_the_record_keeps_notebooks_that_were_not_run_again(toy, capsys):
+    def recorded():
+        return json.loads((toy / "runs/toy/run.json").read_text())["notebooks"]
+
+    assert run.main([]) == 0 and run.main(["--only", "01"]) == 0
+    assert list(recorded()) == ["00_one", "01_two"]
+    assert run.main(["--only", "01", "--set", "value=7"]) == 0
+    assert list(recorded()) == ["01_two"]  # 00_one was run with another value
+
+
 def test_only_from_and_list(toy, capsys):
     assert run.main(["--only", "01"]) == 0 and not (toy / "runs/toy/one").exists()
     assert run.main(["--from", "01_two"]) == 0 and not (toy / "runs/toy/one").exists()

@@ -25,7 +25,7 @@ def main() -> None:
     run = parser.parse_args().run
     settings = json.loads((run / "run.json").read_text())["parameters"]
     segmenter = load_segmenter(settings["checkpoint"])
-    embedder = PixelEmbedder(tuple(settings["levels"]))
+    embedder = PixelEmbedder.load(run / "embedder.safetensors")
     kmeans = ClassKMeans.load(run / "kmeans.safetensors")
     columns = []
     for index in SCENES:

@@ -1,0 +1,173 @@
+"""How the settings of the calibrated refinement were chosen: one factor at a time, on development scenes only.
+
+    python benchmarks/choose_refinement.py [--write]     # a table; --write puts it into book/choices.md
+
+Strangers come from ``mini/devobjs`` (kinds of objects that leave three kinds out), the cost is measured on ``mini/val``
+and on weather rendered anew from seeds that no test subset has. No test scene is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "data")]
+
+from iood_helpers import ClassKMeans, PixelEmbedder, load_dataset, load_segmenter, refine_confidence  # noqa: E402
+from iood_helpers.accumulator import BravoAccumulator  # noqa: E402
+from iood_helpers.calibration import Recalibration  # noqa: E402
+from iood_helpers.embeddings import grid_pixels  # noqa: E402
+from iood_helpers.files import write_atomically  # noqa: E402
+from iood_helpers.metrics import LOWER_IS_BETTER, OOD_METRICS, SEMANTIC_METRICS, harmonic_mean  # noqa: E402
+
+WEATHER = ("ACDCfog", "ACDCrain", "ACDCnight", "ACDCsnow", "synrain", "synflare", "outofcontext")
+FIRST_INDEX, SCENES = 500, 15
+"""Development weather: scenes 500 to 514 of each subset; the shipped ones are 0 to 14."""
+
+PER_IMAGE = 40
+"""Pixels per class and image for fitting."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One row of the table."""
+
+    levels: tuple = (0, 2, "decoder")
+    center: bool = True
+    standardize: bool = True
+    n_clusters: int = 30
+    quantile: float = 0.85
+    smooth: float = 4.0
+    strength: float = 2.0
+    width: float = 0.1
+
+
+CHANGES = [
+    *({"levels": levels} for levels in ((0,), (1,), (2,), (3,), ("decoder",), (0, 2), (0, 1, 2, 3, "decoder"))),
+    *({name: False} for name in ("center", "standardize")),
+    *({"n_clusters": k} for k in (1, 10, 60)),
+    *({"quantile": q} for q in (0.7, 0.95)),
+    *({"smooth": s} for s in (0.0, 2.0, 6.0)),
+    *({"strength": s} for s in (1.0, 3.0, 4.0)),
+    *({"width": w} for w in (0.05, 0.2, 0.4)),
+]
+
+
+def weather_scene(subset: str, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image (through JPEG, as shipped), label and invalid mask."""
+    from render import encode_jpeg, render_subset_scene
+
+    scene = render_subset_scene(subset, index)
+    return np.asarray(Image.open(io.BytesIO(encode_jpeg(scene.image)))), scene.label, scene.invalid
+
+
+def predictions(segmenter) -> dict[str, list]:
+    """(label, invalid, prediction) of every image of every set."""
+    shipped = {"fit": "train-fit", "held": "train-calibration", "strangers": "devobjs", "val": "val"}
+    sets = {}
+    for name, split in shipped.items():
+        samples = load_dataset(f"mini/{split}")
+        sets[name] = [(s.label(), s.invalid(), segmenter.predict(s.image())) for s in tqdm(samples, desc=split)]
+    jobs = [(subset, FIRST_INDEX + i) for subset in WEATHER for i in range(SCENES)]
+    with ProcessPoolExecutor() as pool:
+        scenes = list(tqdm(pool.map(weather_scene, *zip(*jobs, strict=True)), total=len(jobs), desc="weather"))
+    for (subset, _), (image, label, invalid) in zip(jobs, scenes, strict=True):
+        sets.setdefault(subset, []).append((label, invalid, segmenter.predict(image)))
+    return sets
+
+
+def fit(sets: dict, settings: Settings, seed: int) -> tuple[ClassKMeans, PixelEmbedder]:
+    """Embedder and calibrated clusters, as notebooks 02 and 04 make them."""
+    rng = np.random.default_rng(seed)
+    embedder = PixelEmbedder(settings.levels, center=settings.center, standardize=settings.standardize)
+
+    def draw(name: str, predicted: bool, share: int) -> tuple[np.ndarray, np.ndarray]:
+        vectors, classes = [], []
+        for label, _, prediction in sets[name]:
+            cells = np.floor(grid_pixels(prediction.logits.shape[1:], prediction.size) + 0.5).astype(int)
+            true = label[cells[:, 0], cells[:, 1]]
+            said = np.where(true < 19, prediction.classes[cells[:, 0], cells[:, 1]], 255) if predicted else true
+            chosen = np.concatenate([rng.permutation(np.flatnonzero(said == c))[:share] for c in range(19)])
+            vectors.append(embedder.raw.transform(prediction, cells[chosen]))
+            classes.append(said[chosen])
+        return np.concatenate(vectors), np.concatenate(classes)
+
+    vectors, classes = draw("fit", predicted=False, share=PER_IMAGE)
+    keep = np.concatenate([rng.permutation(np.flatnonzero(classes == c))[:2000] for c in range(19)])
+    if settings.standardize:
+        embedder.fit(vectors[keep])
+    kmeans = ClassKMeans(settings.n_clusters, random_state=seed).fit(embedder.apply(vectors[keep]), classes[keep])
+    held, said = draw("held", predicted=True, share=2 * PER_IMAGE)
+    return kmeans.calibrate(embedder.apply(held), said), embedder
+
+
+def judge(sets: dict, refine) -> dict[str, float]:
+    """Metrics of a refinement: function from prediction to confidence."""
+    pairs = [(refine(p)[label < 19][::7], (p.classes == label)[label < 19][::7]) for label, _, p in sets["held"]]
+    honest = Recalibration().fit(*(np.concatenate(column) for column in zip(*pairs, strict=True)))
+    counts = {}
+    for name in ("strangers", "val", *WEATHER):
+        counts[name] = BravoAccumulator(name)
+        for label, invalid, prediction in sets[name]:
+            counts[name].update(label, invalid, prediction.classes, honest(refine(prediction)))
+    ood = counts["strangers"].compute(semantic=False, ood=True)
+    semantic = [counts[name].compute(semantic=True, ood=False) for name in ("val", *WEATHER)]
+
+    def mean(rows: list, names: tuple[str, ...]) -> float:
+        return harmonic_mean(1 - row[n] if n in LOWER_IS_BETTER else row[n] for row in rows for n in names)
+
+    return {
+        "AUROC": ood["auroc_ood"],
+        "AUPRC": ood["auprc_ood"],
+        "FPR95": ood["fpr95_ood"],
+        "OOD": mean([ood], OOD_METRICS),
+        "semantic": mean(semantic, SEMANTIC_METRICS),
+        "ECE": float(np.mean([row["ece_valid"] for row in semantic])),
+    }
+
+
+def table(seed: int) -> str:
+    """Markdown table of the defaults and of every change."""
+    sets = predictions(load_segmenter("nano"))
+    fitted: dict[Settings, tuple] = {}
+    rows = {"*raw confidence*": judge(sets, lambda p: p.confidence)}
+    for change in tqdm([{}, *CHANGES], desc="settings"):
+        settings = replace(Settings(), **change)
+        key = replace(settings, quantile=0, smooth=0, strength=0, width=0)  # what the clusters do not depend on
+        if key not in fitted:
+            fitted[key] = fit(sets, settings, seed)
+        kmeans, embedder = fitted[key]
+        options = {name: getattr(settings, name) for name in ("quantile", "smooth", "strength", "width")}
+        label = ", ".join(f"{name} {value}" for name, value in change.items()) or "**the defaults**"
+        rows[label] = judge(sets, lambda p, k=kmeans, e=embedder, o=options: refine_confidence(p, k, e, **o)[0])
+    names = list(next(iter(rows.values())))
+    lines = ["| Setting | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    lines += [f"| {label} | " + " | ".join(f"{row[n]:.3f}" for n in names) + " |" for label, row in rows.items()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--write", action="store_true", help="put the table into book/choices.md")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    result = table(args.seed)
+    print(result)
+    if args.write:
+        page = ROOT / "book" / "choices.md"
+        text = re.sub(r"(?s)(<!-- table -->\n).*(\n<!-- end -->)", rf"\g<1>\n{result}\n\g<2>", page.read_text())
+        write_atomically(page, lambda path: path.write_text(text))
+
+
+if __name__ == "__main__":
+    main()
