@@ -65,9 +65,9 @@ def artifact(path: str | Path, made_by: str) -> Path:
     return path
 
 
-def write_metrics(run: Path, notebook: str, metrics: Mapping[str, float | None]) -> Path:
+def write_metrics(run: Path, notebook: str, metrics: Mapping[str, float | None]) -> None:
     """Write a notebook's metrics to ``metrics/<notebook>.json`` in the run folder."""
-    return write_json(Path(run) / "metrics" / f"{notebook}.json", dict(metrics))
+    write_json(Path(run) / "metrics" / f"{notebook}.json", dict(metrics))
 
 
 def read_metrics(run: Path, notebook: str) -> dict[str, float | None]:
@@ -82,7 +82,10 @@ def show(figure: go.Figure, alt: str) -> None:
         figure.show()
         return
     plot = pio.to_html(
-        figure, full_html=False, include_plotlyjs=False, config={"responsive": True, "displaylogo": False}
+        figure,
+        full_html=False,
+        include_plotlyjs=False,
+        config={"responsive": True, "displaylogo": False, "displayModeBar": "hover"},
     )
     display(HTML(f'<div class="iood-figure" role="img" aria-label="{html.escape(alt)}">{plot}</div>'))
 

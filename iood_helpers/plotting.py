@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from .classes import CLASS_NAMES, PALETTE, VOID
 
 OOD_COLOUR = (255, 64, 32)
+LEGEND = {"orientation": "h", "y": -0.2, "yanchor": "top"}
 METHOD_COLOURS = {"raw": "#7f8fa6", "published": "#e1a32a", "calibrated": "#2a9d8f"}
 
 
@@ -82,15 +83,19 @@ def grouped_bars(table: Mapping[str, Mapping[str, float]], title: str, axis: str
             marker_color=METHOD_COLOURS.get(method),
             hovertemplate="%{x}, " + method + ": %{y:.3f}<extra></extra>",
         )
-    return figure.update_layout(title=title, yaxis_title=axis, barmode="group", legend={"orientation": "h"})
+    return figure.update_layout(title=title, yaxis_title=axis, barmode="group", legend=LEGEND)
 
 
 def curves(lines: Mapping[str, tuple[Sequence, Sequence]], title: str, x_axis: str, y_axis: str) -> go.Figure:
-    """Named curves ``{name: (x, y)}`` with markers."""
+    """Named curves ``{name: (x, y)}``, with markers where the points are few.
+
+    Each is drawn thinner than the one before, so that equal curves show both colours.
+    """
     figure = go.Figure()
-    for name, (x, y) in lines.items():
-        figure.add_scatter(x=x, y=y, name=name, mode="lines+markers", line_color=METHOD_COLOURS.get(name))
-    return figure.update_layout(title=title, xaxis_title=x_axis, yaxis_title=y_axis, legend={"orientation": "h"})
+    for i, (name, (x, y)) in enumerate(lines.items()):
+        line = {"color": METHOD_COLOURS.get(name), "width": max(2, 6 - 2 * i)}
+        figure.add_scatter(x=x, y=y, name=name, mode="lines+markers" if len(x) <= 40 else "lines", line=line)
+    return figure.update_layout(title=title, xaxis_title=x_axis, yaxis_title=y_axis, legend=LEGEND)
 
 
 def scatter(

@@ -16,7 +16,8 @@ from iood_helpers import ClassKMeans, PixelEmbedder, load_dataset, load_segmente
 from iood_helpers.plotting import mask_overlay, value_picture
 
 HERE = Path(__file__).resolve().parent
-SCENES = (3, 14, 27, 41)
+SCENES = (34, 50, 54, 14)
+"""Two scenes with a large gain, one with a usual one, and one where the object stays hidden."""
 
 
 def main() -> None:
