@@ -43,22 +43,21 @@ class Settings:
     """One row of the table."""
 
     levels: tuple = (0, 2, "decoder")
-    center: bool = True
     standardize: bool = True
     n_clusters: int = 30
     quantile: float = 0.85
     smooth: float = 4.0
-    strength: float = 2.0
+    strength: float = 2.5
     width: float = 0.1
 
 
 CHANGES = [
     *({"levels": levels} for levels in ((0,), (1,), (2,), (3,), ("decoder",), (0, 2), (0, 1, 2, 3, "decoder"))),
-    *({name: False} for name in ("center", "standardize")),
+    {"standardize": False},
     *({"n_clusters": k} for k in (1, 10, 60)),
     *({"quantile": q} for q in (0.7, 0.95)),
     *({"smooth": s} for s in (0.0, 2.0, 6.0)),
-    *({"strength": s} for s in (1.0, 3.0, 4.0)),
+    *({"strength": s} for s in (1.0, 2.0, 3.0, 4.0)),
     *({"width": w} for w in (0.05, 0.2, 0.4)),
 ]
 
@@ -89,7 +88,7 @@ def predictions(segmenter) -> dict[str, list]:
 def fit(sets: dict, settings: Settings, seed: int) -> tuple[ClassKMeans, PixelEmbedder]:
     """Embedder and calibrated clusters, as notebooks 02 and 04 make them."""
     rng = np.random.default_rng(seed)
-    embedder = PixelEmbedder(settings.levels, center=settings.center, standardize=settings.standardize)
+    embedder = PixelEmbedder(settings.levels, standardize=settings.standardize)
 
     def draw(name: str, predicted: bool, share: int) -> tuple[np.ndarray, np.ndarray]:
         vectors, classes = [], []

@@ -117,6 +117,19 @@ def manifest(rows: list[tuple[Entry, Scene | None]]) -> bytes:
     return text.getvalue().encode()
 
 
+def agrees(shipped: bytes, rendered: bytes) -> bool:
+    """Whether two image files show the same, but for the last digit of a few pixels.
+
+    Processors round the exponentials of haze and shading differently: on another one up to 0.06 % of the values of an
+    image differ by a few levels out of 255.
+    """
+    one, two = (np.asarray(Image.open(io.BytesIO(content))).astype(int) for content in (shipped, rendered))
+    if one.shape != two.shape:
+        return False
+    differs = np.abs(one - two)
+    return float((differs > 0).mean()) <= 0.002 and (one.ndim == 2 or int(differs.max()) <= 8)
+
+
 def main() -> int:
     """Write or check the files; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -130,7 +143,7 @@ def main() -> int:
         for name, content in entry.files(scene).items():
             path = args.out / name
             if args.check:
-                if not path.is_file() or path.read_bytes() != content:
+                if not path.is_file() or not agrees(path.read_bytes(), content):
                     different.append(name)
             else:
                 write_atomically(path, lambda temporary, c=content: temporary.write_bytes(c))

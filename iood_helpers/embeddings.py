@@ -79,9 +79,6 @@ class PixelEmbedder:
         "pca": fitted by :meth:`fit`.
     dim
         Length of projected vectors; default 1536 for "random" (published) and 64 for "pca".
-    center
-        Whether the mean over the image is taken off each channel: what haze, darkness or a tint add to all pixels
-        alike says nothing about any one of them.
     standardize
         Whether each channel is centred and scaled with the statistics learned by :meth:`fit`.
     seed
@@ -99,7 +96,6 @@ class PixelEmbedder:
         projection: Literal["random", "pca"] | None = None,
         *,
         dim: int | None = None,
-        center: bool = False,
         standardize: bool = False,
         seed: int = 0,
     ) -> None:
@@ -111,7 +107,6 @@ class PixelEmbedder:
         self.levels = tuple(levels)
         self.projection = projection
         self.dim = dim or {"random": PUBLISHED_DIM, "pca": 64}.get(projection)
-        self.center = center
         self.standardize = standardize
         self.seed = seed
         self.mean_: np.ndarray | None = None
@@ -126,7 +121,6 @@ class PixelEmbedder:
             "levels": list(self.levels),
             "projection": self.projection,
             "dim": self.dim,
-            "center": self.center,
             "standardize": self.standardize,
             "seed": self.seed,
         }
@@ -134,7 +128,7 @@ class PixelEmbedder:
     @property
     def raw(self) -> PixelEmbedder:
         """Embedder of the same features without standardisation and projection; :meth:`apply` adds both."""
-        return PixelEmbedder(self.levels, center=self.center)
+        return PixelEmbedder(self.levels)
 
     def fit(self, raw: np.ndarray) -> PixelEmbedder:
         """Learn standardisation and PCA from vectors (n, C) of :attr:`raw`.
@@ -259,7 +253,7 @@ class PixelEmbedder:
                 raise EmbeddingError(
                     f"The features of level {level} hold NaN or infinite values; check image and checkpoint."
                 )
-        return [m - m.mean((1, 2), keepdims=True) for m in maps] if self.center else maps
+        return maps
 
     def _prepare(self, channels: int) -> None:
         if self.projection == "random" and self.weight_ is None:

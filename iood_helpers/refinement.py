@@ -118,7 +118,7 @@ def refine_calibrated(
     kmeans: ClassKMeans,
     embedder: PixelEmbedder,
     *,
-    strength: float = 2.0,
+    strength: float = 2.5,
     width: float = 0.1,
     quantile: float = 0.85,
     smooth: float = 4.0,
@@ -136,7 +136,7 @@ def refine_calibrated(
     prediction, kmeans, embedder
         As in :func:`refine_confidence`.
     strength
-        Largest penalty, in units of log-odds: 2 divides the odds of being right by 7.4.
+        Largest penalty, in units of log-odds: 2.5 divides the odds of being right by 12.
     width
         Excess distance at which three quarters of it are due.
     quantile, smooth

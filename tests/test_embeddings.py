@@ -87,17 +87,10 @@ def test_standardisation_and_pca_follow_the_sample(prediction, projection, count
 @pytest.mark.parametrize("projection", [None, "random", "pca"])
 def test_applying_to_raw_vectors_equals_transforming(prediction, projection):
     pixels = np.random.default_rng(0).integers(0, prediction.size, (300, 2))
-    options = {"dim": 3 if projection else None, "center": True, "standardize": True}
-    embedder = PixelEmbedder((0, "decoder"), projection, **options)
+    embedder = PixelEmbedder((0, "decoder"), projection, dim=3 if projection else None, standardize=True)
     raw = embedder.raw.transform(prediction, pixels)
     embedder.fit(raw)
     np.testing.assert_allclose(embedder.apply(raw), embedder.transform(prediction, pixels), rtol=1e-3, atol=1e-4)
-
-
-def test_centring_takes_the_mean_of_the_map_off(prediction):
-    pixels = np.array([[0, 0], [20, 31]])
-    wanted = PixelEmbedder((2,)).transform(prediction, pixels) - prediction.features[2].mean((1, 2))
-    np.testing.assert_allclose(PixelEmbedder((2,), center=True).transform(prediction, pixels), wanted, atol=1e-5)
 
 
 def test_saved_and_loaded_is_the_same(prediction, tmp_path):

@@ -110,15 +110,6 @@ def test_where_all_is_unusual_the_ranking_stays(prediction, kmeans, embedder):
     assert (np.diff(refined.ravel()[order]) > -1e-3).all() and refined.mean() < prediction.confidence.mean() - 0.2
 
 
-def test_centring_makes_such_a_shift_invisible(prediction):
-    centred = PixelEmbedder((0, 1, 2, 3), center=True)
-    features = tuple(f + 8 for f in prediction.features)
-    shifted = type(prediction)(
-        prediction.classes, prediction.confidence, prediction.logits, features, prediction.decoder
-    )
-    np.testing.assert_allclose(centred.transform_grid(shifted), centred.transform_grid(prediction), atol=1e-4)
-
-
 def test_the_mask_has_the_promised_false_alarm_rate(embedder):
     def cells(seeds):
         drawn = [make_prediction(seed, size=(96, 128)) for seed in seeds]
