@@ -17,6 +17,8 @@ _HOMES = {
     "refine_confidence": "refinement",
     "novelty_map": "refinement",
     "bravo_metrics": "metrics",
+    "encode_submission": "submission",
+    "evaluate_submission": "submission",
     "load_dataset": "datasets",
 }
 __all__ = list(_HOMES)

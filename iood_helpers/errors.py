@@ -29,6 +29,10 @@ class MetricsError(IoodError):
     """Metrics are not defined for the given inputs."""
 
 
+class SubmissionError(IoodError):
+    """A submission cannot be encoded, read or evaluated: a file is missing, damaged or not what the format demands."""
+
+
 class ParameterError(IoodError):
     """A profile, notebook or parameter is unknown or has an impossible value."""
 

@@ -1,0 +1,279 @@
+"""The envelope: prediction trees to submission archives, and archives to metrics.
+
+A tree holds ``<base>_pred.png`` (8 bits) and ``<base>_conf.png`` (16 bits) for each image, in the folders of the
+benchmark. An archive is a plain tar with one small file for each image (see ``codec``).
+
+    python -m iood_helpers.submission sample   gt.tar samples.tar
+    python -m iood_helpers.submission encode   tree/ samples.tar submission.tar
+    python -m iood_helpers.submission evaluate gt.tar submission.tar samples.tar [--json results.json]
+    python -m iood_helpers.submission inspect  submission.tar
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from .accumulator import BravoAccumulator, sample_pixels
+from .codec import decode_prediction, decode_samples, encode_prediction, encode_samples
+from .datasets import BRAVO_LAYOUT
+from .errors import IoodError, SubmissionError
+from .files import write_atomically, write_json
+from .metrics import OOD_SUBSETS, SEMANTIC_SUBSETS, bravo_aggregates
+
+SAMPLES, ENCODED = "_samples.bin", "_encoded.bin"
+MAX_MEMBER = 1 << 28
+"""Bytes: no image, label or encoded file of the benchmark comes near."""
+
+
+def sample_ground_truth(gt_tar: str | Path, out_tar: str | Path, *, progress: bool = True) -> Path:
+    """Draw the pixels of every image that the benchmark will ask for: ``samples.tar`` from ``gt.tar``.
+
+    Raises
+    ------
+    SubmissionError
+        If an archive is damaged or holds no label maps.
+    """
+    with _reading(gt_tar) as members:
+        bases = _bases(members, lambda layout: layout.label)
+        files = (
+            (base + SAMPLES, encode_samples(sample_pixels(_picture(members(base + BRAVO_LAYOUT[subset].label), base))))
+            for base, subset in tqdm(bases.items(), desc="sample", disable=not progress)
+        )
+        return _write_tar(out_tar, files)
+
+
+def encode_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | Path, *, progress: bool = True) -> Path:
+    """Pack a tree of predictions for the server.
+
+    Parameters
+    ----------
+    tree
+        Folder with ``bravo_ACDC/...`` and so on, a pair of PNG files for each image.
+    samples_tar
+        Sampled pixels of every image, as the benchmark publishes them.
+    out_tar
+        Archive to write; nothing is left behind if anything is wrong.
+    progress
+        Whether to show a bar.
+
+    Raises
+    ------
+    SubmissionError
+        If images are missing (all of them are named), or a file has another size, bit depth or class.
+    """
+    tree = Path(tree)
+    with _reading(samples_tar) as members:
+        bases = _bases(members, lambda layout: SAMPLES)
+        pairs = {
+            base: tuple(tree / f"{base}{BRAVO_LAYOUT[subset].image}_{kind}.png" for kind in ("pred", "conf"))
+            for base, subset in bases.items()
+        }
+        missing = [str(path.relative_to(tree)) for pair in pairs.values() for path in pair if not path.is_file()]
+        if missing:
+            raise SubmissionError(f"The tree {tree} lacks {len(missing)} files; add them: {', '.join(missing)}.")
+
+        def files() -> Iterator[tuple[str, bytes]]:
+            for base, (pred, conf) in tqdm(pairs.items(), desc="encode", disable=not progress):
+                classes = _picture(pred.read_bytes(), pred, np.uint8)
+                levels = _picture(conf.read_bytes(), conf, np.uint16)
+                indices = decode_samples(members(base + SAMPLES), base + SAMPLES)
+                try:
+                    yield base + ENCODED, encode_prediction(classes, levels, indices)
+                except SubmissionError as error:
+                    raise SubmissionError(f"{pred}: {error}") from error
+
+        return _write_tar(out_tar, files())
+
+
+def evaluate_submission(
+    gt_tar: str | Path, out_tar: str | Path, samples_tar: str | Path, *, progress: bool = True
+) -> dict[str, Any]:
+    """Judge an encoded submission as the server does.
+
+    Parameters
+    ----------
+    gt_tar
+        Label maps and masks of invalid pixels.
+    out_tar
+        The submission.
+    samples_tar
+        The pixels that it was encoded for.
+    progress
+        Whether to show a bar.
+
+    Returns
+    -------
+    dict
+        As :func:`iood_helpers.metrics.bravo_metrics` gives it for a mapping of subsets.
+
+    Raises
+    ------
+    SubmissionError
+        If images are missing from the submission (all of them are named), or a file is damaged or has another size.
+    """
+    with _reading(gt_tar) as truth, _reading(out_tar) as sent, _reading(samples_tar) as samples:
+        bases = _bases(truth, lambda layout: layout.label)
+        for archive, ending, path in ((sent, ENCODED, out_tar), (samples, SAMPLES, samples_tar)):
+            missing = [base + ending for base in bases if base + ending not in archive.names]
+            if missing:
+                raise SubmissionError(f"The archive {path} lacks {len(missing)} images: {', '.join(missing)}.")
+        counts = {subset: BravoAccumulator(subset) for subset in BRAVO_LAYOUT if subset in bases.values()}
+        for base, subset in tqdm(bases.items(), desc="evaluate", disable=not progress):
+            layout = BRAVO_LAYOUT[subset]
+            label = _picture(truth(base + layout.label), base + layout.label)
+            invalid = _picture(truth(base + layout.mask), base + layout.mask)
+            indices = decode_samples(samples(base + SAMPLES), base + SAMPLES)
+            classes, levels = decode_prediction(sent(base + ENCODED), base + ENCODED)
+            if classes.shape != label.shape or invalid.shape != label.shape:
+                raise SubmissionError(
+                    f"{base + ENCODED} has {classes.shape} pixels and the ground truth {label.shape}; "
+                    "predict at the size of the image."
+                )
+            if len(levels) != len(indices) or not np.array_equal(sample_pixels(label), indices):
+                raise SubmissionError(f"The samples of {base} do not belong to this ground truth; sample it again.")
+            confidence = np.zeros(label.shape, np.uint16)
+            confidence.ravel()[indices] = levels
+            counts[subset].update(label, invalid, classes, confidence)
+    results = {}
+    for subset, counted in counts.items():
+        row = counted.compute(semantic=subset in SEMANTIC_SUBSETS, ood=subset in OOD_SUBSETS)
+        results |= {f"{subset}_{key}": value for key, value in row.items()}
+    return results | bravo_aggregates(results)
+
+
+def inspect_submission(out_tar: str | Path) -> list[dict[str, Any]]:
+    """What an archive holds: name, height, width, samples and mean confidence of each image; every file is checked."""
+    rows = []
+    with _reading(out_tar) as members:
+        for name in members.names:
+            classes, levels = decode_prediction(members(name), name)
+            mean = float(levels.mean()) / 65535 if len(levels) else float("nan")
+            rows.append({"name": name, "size": classes.shape, "samples": len(levels), "mean_confidence": mean})
+    return rows
+
+
+def _bases(members, ending) -> dict[str, str]:
+    """Name without ending to subset, for the members that end as ``ending(layout)`` says."""
+    found = {}
+    for name in members.names:
+        for subset, layout in BRAVO_LAYOUT.items():
+            inside = name.startswith(f"{layout.folder}/") and (layout.part is None or f"/{layout.part}/" in name)
+            if inside and name.endswith(ending(layout)):
+                found[name.removesuffix(ending(layout))] = subset
+    if not found:
+        raise SubmissionError(f"The archive {members.path} holds nothing of the benchmark; check which file it is.")
+    return found
+
+
+class _Members:
+    """Regular files of a tar, by name; calling it reads one."""
+
+    def __init__(self, archive: tarfile.TarFile, path: Path) -> None:
+        self.path, self._archive = path, archive
+        self._members = {}
+        for member in archive:
+            name = PurePosixPath(member.name)
+            if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
+                raise SubmissionError(
+                    f"The archive {path} holds {member.name!r}, which leads out of it; do not use it."
+                )
+            if member.isfile():
+                if member.size > MAX_MEMBER:
+                    raise SubmissionError(
+                        f"The archive {path} holds {member.name!r} of {member.size} bytes; too large."
+                    )
+                self._members[str(name)] = member
+        self.names = sorted(self._members)
+
+    def __call__(self, name: str) -> bytes:
+        if name not in self._members:
+            raise SubmissionError(f"The archive {self.path} lacks {name}; fetch it again.")
+        return self._archive.extractfile(self._members[name]).read()
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[_Members]:
+    path = Path(path)
+    if not path.is_file():
+        raise SubmissionError(f"The archive {path} does not exist; check the path.")
+    try:
+        with tarfile.open(path, "r:") as archive:
+            yield _Members(archive, path)
+    except (tarfile.TarError, EOFError) as error:
+        raise SubmissionError(f"The archive {path} is no intact plain tar ({error}); make it again.") from error
+
+
+def _write_tar(path: str | Path, files: Iterator[tuple[str, bytes]]) -> Path:
+    def write(temporary: Path) -> None:
+        with tarfile.open(temporary, "w") as archive:
+            for name, content in files:
+                member = tarfile.TarInfo(name)  # no owner and no time: the same tree gives the same archive
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+    return write_atomically(path, write)
+
+
+def _picture(content: bytes, source: Any, kind: type | None = None) -> np.ndarray:
+    """Single-channel picture; ``kind`` is the depth that it must have."""
+    try:
+        array = np.asarray(Image.open(io.BytesIO(content)))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise SubmissionError(f"The picture {source} cannot be read ({error}); write it again.") from error
+    if array.ndim != 2 or (kind is not None and array.dtype != kind):
+        wanted = f"{8 * np.dtype(kind).itemsize} bits" if kind else "one channel"
+        raise SubmissionError(f"The picture {source} has {array.dtype} {array.shape}; it needs {wanted}, one channel.")
+    return array
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m iood_helpers.submission", description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, files in {
+        "sample": ("gt", "out"),
+        "encode": ("tree", "samples", "out"),
+        "evaluate": ("gt", "submission", "samples"),
+        "inspect": ("submission",),
+    }.items():
+        command = commands.add_parser(name)
+        for file in files:
+            command.add_argument(file, type=Path)
+        if name == "evaluate":
+            command.add_argument("--json", type=Path, help="write all metrics to this file")
+    args = parser.parse_args(arguments)
+    try:
+        if args.command == "sample":
+            print(sample_ground_truth(args.gt, args.out))
+        elif args.command == "encode":
+            print(encode_submission(args.tree, args.samples, args.out))
+        elif args.command == "inspect":
+            for row in inspect_submission(args.submission):
+                height, width = row["size"]
+                print(f"{row['name']}: {height} x {width}, {row['samples']} samples, mean {row['mean_confidence']:.3f}")
+        else:
+            results = evaluate_submission(args.gt, args.submission, args.samples)
+            if args.json:
+                write_json(args.json, results)
+            for name, value in results.items():
+                if not isinstance(value, list):
+                    print(f"{name:<32}{value:.4f}")
+    except IoodError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

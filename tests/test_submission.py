@@ -1,0 +1,281 @@
+"""Submission files: round trips, the official bytes, and everything that must be refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+
+import numpy as np
+import pytest
+import zstandard
+from PIL import Image
+from test_metrics import golden_folder
+
+from iood_helpers import codec, submission
+from iood_helpers.accumulator import sample_pixels
+from iood_helpers.codec import decode_prediction, decode_samples, encode_prediction, encode_samples
+from iood_helpers.datasets import BRAVO_LAYOUT
+from iood_helpers.errors import SubmissionError
+from iood_helpers.metrics import bravo_metrics
+from iood_helpers.submission import encode_submission, evaluate_submission, inspect_submission, sample_ground_truth
+
+SIZE = (40, 60)
+
+
+def png(array):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_tar(path, files):
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def members(path):
+    with tarfile.open(path) as archive:
+        return {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}
+
+
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory):
+    """Two random images of every subset: ``gt.tar``, ``samples.tar``, ``tree/``, and the arrays."""
+    folder, rng = tmp_path_factory.mktemp("bravo"), np.random.default_rng(0)
+    files, arrays = {}, {}
+    for subset, layout in BRAVO_LAYOUT.items():
+        for i in range(2):
+            base = f"{layout.folder}/{layout.part + '/test' if layout.part else 'place'}/{i}"
+            gt = rng.choice([0, 1, 8, 255], SIZE, p=[0.5, 0.3, 0.1, 0.1]).astype(np.uint8)
+            mask = (rng.random(SIZE) < 0.1).astype(np.uint8)
+            classes = np.where(rng.random(SIZE) < 0.8, np.where(gt == 255, 0, gt), 13).astype(np.uint8)
+            levels = rng.integers(0, 65536, SIZE).astype(np.uint16)
+            files |= {base + layout.label: png(gt), base + layout.mask: png(mask)}
+            for kind, array in {"pred": classes, "conf": levels}.items():
+                path = folder / "tree" / f"{base}{layout.image}_{kind}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(png(array))
+            arrays.setdefault(subset, []).append((gt, mask, classes, levels))
+    write_tar(folder / "gt.tar", files)
+    sample_ground_truth(folder / "gt.tar", folder / "samples.tar", progress=False)
+    encode_submission(folder / "tree", folder / "samples.tar", folder / "submission.tar", progress=False)
+    return folder, arrays
+
+
+def evaluate(folder, out="submission.tar", gt="gt.tar", samples="samples.tar"):
+    return evaluate_submission(folder / gt, folder / out, folder / samples, progress=False)
+
+
+def test_the_archive_is_judged_like_the_arrays(benchmark):
+    folder, arrays = benchmark
+    got, wanted = evaluate(folder), bravo_metrics(arrays)
+    assert set(got) == set(wanted) and "bravo_index" in got
+    for key in wanted:
+        np.testing.assert_allclose(got[key], wanted[key], atol=1e-12, err_msg=key)
+
+
+def test_the_same_tree_gives_the_same_bytes(benchmark, tmp_path):
+    folder, _ = benchmark
+    again = encode_submission(folder / "tree", folder / "samples.tar", tmp_path / "again.tar", progress=False)
+    assert again.read_bytes() == (folder / "submission.tar").read_bytes()
+
+
+@pytest.mark.real_data
+def test_bytes_and_numbers_are_those_of_the_official_toolkit(tmp_path):
+    golden = golden_folder()
+    with tarfile.open(golden / "tree.tar") as archive:
+        archive.extractall(tmp_path, filter="data")
+    samples = sample_ground_truth(golden / "gt.tar", tmp_path / "samples.tar", progress=False)
+    assert members(samples) == members(golden / "samples.tar")
+    out = encode_submission(tmp_path / "tree", golden / "samples.tar", tmp_path / "out.tar", progress=False)
+    assert members(out) == members(golden / "submission.tar")
+    got = evaluate(golden)
+    wanted = json.loads((golden / "results.json").read_text())
+    assert set(got) == set(wanted)
+    for key in wanted:
+        np.testing.assert_allclose(got[key], wanted[key], atol=1e-9, err_msg=key)
+
+
+@pytest.mark.parametrize(
+    "indices", [[0], [5, 6, 261, 262], [0, 255, 511, 767 + 65536], list(range(1000)), [1 << 23, (1 << 24) - 1]]
+)
+def test_samples_survive_the_round_trip(indices):
+    np.testing.assert_array_equal(decode_samples(encode_samples(np.array(indices))), indices)
+
+
+def test_sample_bytes_are_those_of_the_format():
+    raw = zstandard.ZstdDecompressor().decompress(encode_samples(np.array([7, 8, 263, 519])))
+    assert raw == bytes([4, 0, 0, 7, 0, 0, 1, 255, 0, 0, 1, 0])
+
+
+def packed(raw):
+    return zstandard.ZstdCompressor().compress(raw)
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (packed(b"\x02\x00\x00\x07\x00\x00"), "other samples than it announces"),
+        (packed(b"\x02\x00\x00\x07\x00\x00\x00\x01"), "other samples than it announces"),
+        (packed(b"\x02\x00\x00\x07\x00\x00\x00\x00\x00\x00"), "other samples than it announces"),
+        (packed(b"\x00\x00\x00\x07\x00\x00"), "too short"),
+        (packed(b"\x01"), "too short"),
+        (b"nothing", "damaged"),
+    ],
+)
+def test_wrong_samples_are_refused(content, words):
+    with pytest.raises(SubmissionError, match=f"file.bin.*{words}"):
+        decode_samples(content, "file.bin")
+
+
+def test_samples_that_cannot_be_written():
+    for indices in ([], [3, 3], [4, 2], [-1, 2], [1 << 24]):
+        with pytest.raises(SubmissionError, match="rising indices"):
+            encode_samples(np.array(indices, np.int64))
+
+
+@pytest.fixture
+def image():
+    rng = np.random.default_rng(1)
+    classes, levels = rng.integers(0, 19, SIZE).astype(np.uint8), rng.integers(0, 65536, SIZE).astype(np.uint16)
+    return classes, levels, sample_pixels(classes)[::3]
+
+
+def test_predictions_survive_the_round_trip(image):
+    classes, levels, indices = image
+    got_classes, got_levels = decode_prediction(encode_prediction(*image))
+    np.testing.assert_array_equal(got_classes, classes)
+    np.testing.assert_array_equal(got_levels, levels.ravel()[indices])
+
+
+def test_wrong_arrays_are_refused(image):
+    classes, levels, indices = image
+    for arguments, words in [
+        ((np.full(SIZE, 19, np.uint8), levels, indices), "up to 19"),
+        ((classes.astype(np.int64), levels, indices), "map of uint8, not int64"),
+        ((classes, (levels // 256).astype(np.uint8), indices), "map of uint16, not uint8"),
+        ((classes, levels[:-1], indices), "differ in size"),
+        ((classes, levels, np.array([classes.size])), "outside 40 x 60"),
+    ]:
+        with pytest.raises(SubmissionError, match=words):
+            encode_prediction(*arguments)
+
+
+def repaired(content):
+    """With a checksum that fits: only what lies behind the checksum can find the fault."""
+    import zlib
+
+    return content[:-4] + zlib.crc32(content[:-4]).to_bytes(4, "little")
+
+
+def test_damaged_predictions_are_refused(image):
+    good = encode_prediction(*image)
+    flipped = bytearray(good)
+    flipped[40] ^= 1
+    header = list(codec.HEADER.unpack(good[: codec.HEADER.size]))
+
+    def with_header(position, value):
+        changed = [*header[:position], value, *header[position + 1 :]]
+        return repaired(codec.HEADER.pack(*changed) + good[codec.HEADER.size :])
+
+    body = packed(np.full(SIZE, 19, np.uint8).tobytes() + good[-header[6] :])
+    for content, words in [
+        (bytes(flipped), "checksum is wrong"),
+        (good[:-10], "checksum is wrong"),
+        (b"BV2", "no encoded prediction"),
+        (b"XX23" + good[4:], "no encoded prediction"),
+        (with_header(1, 3), "has version 3"),
+        (with_header(2, header[2] + 1), "lengths that do not fit"),
+        (with_header(4, header[4] + 1), "lengths that do not fit"),
+        (repaired(good[: codec.HEADER.size] + packed(b"short") + good[-4:]), "holds 5 bytes"),
+        (repaired(good[: codec.HEADER.size] + packed(bytes(10**6)) + good[-4:]), "more than it announces"),
+        (repaired(good[: codec.HEADER.size] + body + good[-4:]), "holds class 19|announces"),
+    ]:
+        with pytest.raises(SubmissionError, match=f"file.bin.*({words})"):
+            decode_prediction(content, "file.bin")
+
+
+@pytest.fixture
+def tree(benchmark, tmp_path):
+    """A copy of the tree to spoil."""
+    shutil.copytree(benchmark[0] / "tree", tmp_path / "tree")
+    return tmp_path / "tree"
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda p: p.write_bytes(png(np.full(SIZE, 19, np.uint8))), "up to 19"),
+        (lambda p: p.write_bytes(png(np.zeros((20, 60), np.uint8))), "differ in size"),
+        (lambda p: p.write_bytes(png(np.zeros(SIZE, np.uint16))), "needs 8 bits"),
+        (lambda p: p.write_bytes(png(np.zeros((*SIZE, 3), np.uint8))), "one channel"),
+        (lambda p: p.write_bytes(p.read_bytes()[:60]), "cannot be read"),
+    ],
+)
+def test_a_wrong_file_is_named_and_nothing_is_written(benchmark, tree, spoil, words):
+    path = tree / "bravo_synobjs/place/1_pred.png"
+    spoil(path)
+    with pytest.raises(SubmissionError, match=f"1_pred.png.*{words}"):
+        encode_submission(tree, benchmark[0] / "samples.tar", tree.parent / "out.tar", progress=False)
+    assert sorted(p.name for p in tree.parent.iterdir()) == ["tree"]
+
+
+def test_all_missing_images_are_named(benchmark, tree):
+    for name in ("bravo_SMIYC/place/0_conf.png", "bravo_ACDC/fog/test/1_rgb_anon_pred.png"):
+        (tree / name).unlink()
+    with pytest.raises(SubmissionError, match=r"lacks 2 files.*1_rgb_anon_pred\.png.*SMIYC/place/0_conf\.png"):
+        encode_submission(tree, benchmark[0] / "samples.tar", tree.parent / "out.tar", progress=False)
+
+
+def test_a_submission_with_missing_or_smaller_images_is_refused(benchmark, tmp_path):
+    folder, _ = benchmark
+    sent = members(folder / "submission.tar")
+    names = sorted(sent)
+    fewer = write_tar(tmp_path / "fewer.tar", {name: sent[name] for name in names[2:]})
+    with pytest.raises(SubmissionError, match=f"lacks 2 images: {names[0]}, {names[1]}"):
+        evaluate(folder, fewer)
+    small = encode_prediction(np.zeros((20, 60), np.uint8), np.zeros((20, 60), np.uint16), np.arange(1200))
+    other = write_tar(tmp_path / "small.tar", {**sent, names[3]: small})
+    with pytest.raises(SubmissionError, match=f"{names[3]} has .20, 60."):
+        evaluate(folder, other)
+    samples = members(folder / "samples.tar")
+    first = sorted(samples)[0]
+    shifted = write_tar(tmp_path / "s.tar", {**samples, first: encode_samples(decode_samples(samples[first]) + 1)})
+    with pytest.raises(SubmissionError, match="do not belong to this ground truth"):
+        evaluate(folder, samples=shifted)
+
+
+@pytest.mark.parametrize("name", ["../evil_encoded.bin", "/tmp/evil_encoded.bin"])
+def test_members_that_lead_out_of_the_archive_are_refused(tmp_path, name):
+    with pytest.raises(SubmissionError, match="leads out of it"):
+        inspect_submission(write_tar(tmp_path / "evil.tar", {name: b"x"}))
+
+
+def test_links_are_refused(tmp_path):
+    with tarfile.open(tmp_path / "link.tar", "w") as archive:
+        member = tarfile.TarInfo("bravo_SMIYC/a_encoded.bin")
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(member)
+    with pytest.raises(SubmissionError, match="leads out of it"):
+        inspect_submission(tmp_path / "link.tar")
+
+
+def test_the_command_line(benchmark, tmp_path, capsys):
+    folder, _ = benchmark
+    gt, samples, out = folder / "gt.tar", tmp_path / "samples.tar", tmp_path / "out.tar"
+    assert submission.main(["sample", str(gt), str(samples)]) == 0
+    assert submission.main(["encode", str(folder / "tree"), str(samples), str(out)]) == 0
+    assert submission.main(["evaluate", str(gt), str(out), str(samples), "--json", str(tmp_path / "r.json")]) == 0
+    assert "bravo_index" in capsys.readouterr().out and "bravo_index" in json.loads((tmp_path / "r.json").read_text())
+    assert submission.main(["inspect", str(out)]) == 0
+    assert "40 x 60" in capsys.readouterr().out
+    assert submission.main(["inspect", str(tmp_path / "none.tar")]) == 1
+    assert "SubmissionError: The archive" in capsys.readouterr().err
+    (tmp_path / "zip.tar").write_bytes(b"PK not a tar" * 100)
+    assert submission.main(["inspect", str(tmp_path / "zip.tar")]) == 1
