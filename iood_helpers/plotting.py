@@ -138,6 +138,7 @@ def scatter(
                 "size": size if points.shape[1] == 2 else 0.6 * size,
                 "color": colours[int(label)] if colours else None,
                 "opacity": 0.8,
+                "line": {"color": "rgba(128,139,152,0.8)", "width": 0.5},  # dark colours on a dark page
             },
         }
         figure.add_trace(go.Scatter3d(**axes, **common) if points.shape[1] == 3 else go.Scatter(**axes, **common))
