@@ -42,12 +42,8 @@ def bootstrap_metrics(
     ----------
     accumulators : sequence of BravoAccumulator
         One for each image (1.6 MB each), at least two.
-    draws : int
-        How many resampled test sets.
-    seed : int
-        With the same seed and number of images the same images are drawn, for any model.
-    semantic, ood : bool
-        Groups of metrics, as for ``BravoAccumulator.compute``.
+    draws, seed, semantic, ood
+        As for ``resampled_metrics``.
     coverage : float
         Share of draws inside the interval, between 0 and 1.
 
@@ -66,13 +62,54 @@ def bootstrap_metrics(
     -----
     Method: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """
-    if len(accumulators) < 2 or draws < 1 or not 0 < coverage < 1:
+    if not 0 < coverage < 1:
+        raise MetricsError(f"An interval of coverage {coverage} is not defined; give one between 0 and 1.")
+    drawn = resampled_metrics(accumulators, draws, seed, semantic, ood)
+    values = sum(accumulators[1:], start=accumulators[0]).compute(semantic, ood)
+    tail = 50 * (1 - coverage)
+    return {
+        key: Interval(values[key], *np.nanpercentile(each, (tail, 100 - tail)).tolist()) for key, each in drawn.items()
+    }
+
+
+def resampled_metrics(
+    accumulators: Sequence[BravoAccumulator],
+    draws: int = 1000,
+    seed: int = 0,
+    semantic: bool = True,
+    ood: bool = False,
+) -> dict[str, np.ndarray]:
+    """Metrics of test sets that are drawn from the images with replacement.
+
+    Parameters
+    ----------
+    accumulators : sequence of BravoAccumulator
+        One for each image, at least two.
+    draws : int
+        How many resampled test sets.
+    seed : int
+        With the same seed and number of images the same images are drawn, for any model: differences between models
+        can be taken draw by draw.
+    semantic, ood : bool
+        Groups of metrics, as for ``BravoAccumulator.compute``.
+
+    Returns
+    -------
+    dict
+        Metric name to (draws,) float; NaN where a draw leaves a metric undefined.
+
+    Raises
+    ------
+    MetricsError
+        If there are fewer than two accumulators, no draw, or a metric is not defined on all images.
+    """
+    if len(accumulators) < 2 or draws < 1:
         raise MetricsError(
-            f"A bootstrap of {len(accumulators)} accumulators, {draws} draws and coverage {coverage} is not "
-            "defined; give one accumulator per image, 2 at least, and a coverage between 0 and 1."
+            f"A bootstrap of {len(accumulators)} accumulators and {draws} draws is not "
+            "defined; give one accumulator per image, 2 at least."
         )
     pooled = sum(accumulators[1:], start=accumulators[0])
-    values = pooled.compute(semantic, ood)
+    pooled.compute(semantic, ood)  # raises where a metric is not defined
     images = len(accumulators)
     weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=draws)
     weights = weights.astype(np.float64)
@@ -93,10 +130,7 @@ def bootstrap_metrics(
         drawn |= ranking.semantic_ranking(correct, wrong)
     if ood:
         drawn |= ranking.ood_ranking(resampled("invalid"), correct + wrong)
-    tail = 50 * (1 - coverage)
-    return {
-        key: Interval(values[key], *np.nanpercentile(each, (tail, 100 - tail)).tolist()) for key, each in drawn.items()
-    }
+    return drawn
 
 
 def _group_starts(*histograms: np.ndarray) -> np.ndarray:

@@ -36,6 +36,48 @@ MAX_MEMBER = 1 << 28
 """Bytes: no image, label or encoded file of the benchmark comes near."""
 
 
+def prediction_paths(tree: str | Path, split: str, name: str) -> tuple[Path, Path]:
+    """Where the class map and the confidence of an image belong in a tree.
+
+    Parameters
+    ----------
+    tree
+        Root of the tree.
+    split
+        Split as for ``load_dataset`` ("mini/synobjs", "bravo/ACDCfog"); one outside the benchmark gets a folder of its
+        own name.
+    name
+        ``Sample.name`` of the image.
+    """
+    subset = split.rpartition("/")[2]
+    layout = BRAVO_LAYOUT.get(subset)
+    base = f"{layout.folder}/{name}{layout.image}" if layout else f"{subset}/{name}"
+    return Path(tree) / f"{base}_pred.png", Path(tree) / f"{base}_conf.png"
+
+
+def write_prediction(tree: str | Path, split: str, name: str, classes: np.ndarray, confidence: np.ndarray) -> None:
+    """Write the pair of PNG files of one image: classes (H, W) uint8 and confidence (H, W) 0..1, in 65 536 levels."""
+    levels = np.round(np.asarray(confidence, np.float64) * 65535).astype(np.uint16)
+    for path, array in zip(prediction_paths(tree, split, name), (classes, levels), strict=True):
+        write_atomically(path, Image.fromarray(array).save)
+
+
+def read_prediction(tree: str | Path, split: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read a pair: classes (H, W) uint8 and levels (H, W) uint16.
+
+    Raises
+    ------
+    SubmissionError
+        If a file is missing or has another bit depth.
+    """
+    pair = []
+    for path, kind in zip(prediction_paths(tree, split, name), (np.uint8, np.uint16), strict=True):
+        if not path.is_file():
+            raise SubmissionError(f"The prediction {path} is missing; predict {split} again.")
+        pair.append(_picture(path.read_bytes(), path, kind))
+    return pair[0], pair[1]
+
+
 def sample_ground_truth(gt_tar: str | Path, out_tar: str | Path, *, progress: bool = True) -> Path:
     """Draw the pixels of every image that the benchmark will ask for: ``samples.tar`` from ``gt.tar``.
 
