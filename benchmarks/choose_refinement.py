@@ -164,7 +164,8 @@ def main() -> None:
     print(result)
     if args.write:
         page = ROOT / "book" / "choices.md"
-        text = re.sub(r"(?s)(<!-- table -->\n).*(\n<!-- end -->)", rf"\g<1>\n{result}\n\g<2>", page.read_text())
+        marks = re.compile(r"(?s)(<!-- table -->\n).*?(<!-- end -->)")
+        text = marks.sub(lambda found: f"{found[1]}\n{result}\n\n{found[2]}", page.read_text())
         write_atomically(page, lambda path: path.write_text(text))
 
 
