@@ -106,6 +106,13 @@ def show_images(pictures: Sequence[tuple[np.ndarray, str]], alt: str, columns: i
     display(HTML(f'{style}<div class="iood-images" style="grid-template-columns:repeat({columns},1fr)">{cells}</div>'))
 
 
+def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Show a table of texts."""
+    head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    display(HTML(f'<table class="dataframe iood-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'))
+
+
 def image_slider(pictures: Sequence[tuple[str, np.ndarray]], alt: str) -> None:
     """Pictures of one size under a slider that needs no kernel: ``[(label, picture), ...]``."""
     key = f"iood-{uuid.uuid5(uuid.NAMESPACE_URL, alt + str(len(pictures))).hex[:8]}"

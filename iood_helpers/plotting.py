@@ -86,6 +86,19 @@ def grouped_bars(table: Mapping[str, Mapping[str, float]], title: str, axis: str
     return figure.update_layout(title=title, yaxis_title=axis, barmode="group", legend=LEGEND)
 
 
+def intervals(table: Mapping[str, Mapping[str, tuple[float, float, float]]], title: str, axis: str) -> go.Figure:
+    """Bars with whiskers of several methods side by side: ``{method: {group: (value, low, high)}}``."""
+    figure = grouped_bars({m: {g: v for g, (v, _, _) in row.items()} for m, row in table.items()}, title, axis)
+    for bar, row in zip(figure.data, table.values(), strict=True):
+        bar.error_y = {
+            "type": "data",
+            "array": [high - v for v, _, high in row.values()],
+            "arrayminus": [v - low for v, low, _ in row.values()],
+            "color": "#808b98",
+        }
+    return figure
+
+
 def curves(lines: Mapping[str, tuple[Sequence, Sequence]], title: str, x_axis: str, y_axis: str) -> go.Figure:
     """Named curves ``{name: (x, y)}``, with markers where the points are few.
 

@@ -12,7 +12,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "data"))  # the renderer and its scripts are no part of the package
 
-SMALL = {"limit": 6, "n_per_class": 200, "n_clusters": 8, "umap_points": 480, "umap_neighbors": 8}
+SMALL = {
+    "limit": 6,
+    "n_per_class": 200,
+    "n_clusters": 8,
+    "umap_points": 480,
+    "umap_neighbors": 8,
+    "bootstrap_draws": 30,
+}
 """Parameters under which the whole chain takes about a minute."""
 
 

@@ -59,7 +59,13 @@ def test_profiles_name_declared_parameters_and_all_of_them(profile):
 def test_the_chain_runs_and_leaves_its_artefacts(chain):
     record = json.loads((chain / "run.json").read_text())
     assert record["status"] == "complete" and list(record["notebooks"]) == NAMES
-    for artefact in ("model.json", "embeddings.zarr", "calibration.zarr", "kmeans.safetensors", "predictions/SMIYC"):
+    for artefact in (
+        "model.json",
+        "embeddings.zarr",
+        "calibration.zarr",
+        "kmeans.safetensors",
+        "predictions/calibrated/bravo_SMIYC",
+    ):
         assert (chain / artefact).exists(), artefact
 
 
@@ -91,7 +97,7 @@ def test_predictions_are_written_where_a_benchmark_withholds_labels(chain, tmp_p
         "run_dir": str(tmp_path),
     }
     run([name for name in NAMES if name.startswith("05")], parameters, profile="cityscapes_bravo")
-    assert len(list((tmp_path / "predictions").rglob("*_conf.png"))) == 2 * len(parameters["test_splits"])
+    assert len(list((tmp_path / "predictions").rglob("*_conf.png"))) == 3 * 2 * len(parameters["test_splits"])
     metrics = json.loads((tmp_path / "metrics" / "05_refine_confidences.json").read_text())
     assert metrics["calibrated_auprc_ood"] is None and metrics["false_alarms"] < 0.2
 
