@@ -72,6 +72,21 @@ def class_bars(values: Sequence[float], title: str, axis: str) -> go.Figure:
     return figure.update_layout(title=title, xaxis_title=axis, height=160 + 20 * len(order), margin={"l": 110})
 
 
+def labelled_bars(values: Mapping[str, float], title: str, axis: str) -> go.Figure:
+    """One horizontal bar for each name, from top to bottom, with its number."""
+    figure = go.Figure(
+        go.Bar(
+            x=list(values.values()),
+            y=list(values),
+            orientation="h",
+            text=[f"{v:.3f}" for v in values.values()],
+            marker_color="#2a9d8f",
+        )
+    )
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    return figure.update_layout(title=title, xaxis_title=axis, height=140 + 32 * len(values))
+
+
 def grouped_bars(table: Mapping[str, Mapping[str, float]], title: str, axis: str) -> go.Figure:
     """Bars of several methods side by side: ``{method: {group: value}}``."""
     figure = go.Figure()
