@@ -39,6 +39,7 @@ SUBSETS = {
     "synobjs": 60,
     "SMIYC": 60,
     "devobjs": 30,
+    "newobjs": 60,
 }
 
 
@@ -99,7 +100,7 @@ def entries() -> Iterator[Entry]:
                     f"bravo/bravo_SMIYC/mini/{name}",
                     (".jpg", "_labels_semantic_fake.png", "_labels_semantic.png"),
                 )
-            elif subset in ("synobjs", "devobjs"):
+            elif subset in ("synobjs", "devobjs", "newobjs"):
                 stem, ends = f"bravo/bravo_{subset}/mini/{name}", (".jpg", "_gt.png", "_mask.png")
             else:
                 stem = f"bravo/bravo_{subset}/mini/{name}"

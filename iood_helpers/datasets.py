@@ -80,8 +80,16 @@ BRAVO_LAYOUT: dict[str, BravoLayout] = {
 }
 """The nine subsets of the BRAVO benchmark: folders and file names as its organisers publish them."""
 
-MINI_LAYOUT = {**BRAVO_LAYOUT, "devobjs": BravoLayout("bravo_devobjs", None, "", "_gt.png", "_mask.png")}
-"""Subsets of the mini scenes: BRAVO's, and ``devobjs``, objects to develop on that no test subset shows."""
+OWN_SUBSETS = ("devobjs", "newobjs")
+"""Subsets that BRAVO has not: objects to develop on, and kinds of objects that no development has seen.
+
+They are measured like synobjs, but enter no aggregate.
+"""
+
+MINI_LAYOUT = BRAVO_LAYOUT | {
+    name: BravoLayout(f"bravo_{name}", None, "", "_gt.png", "_mask.png") for name in OWN_SUBSETS
+}
+"""Subsets of the mini scenes."""
 
 _VIRTUAL = ("train-fit", "train-calibration")
 DATASETS: dict[str, tuple[str, ...]] = {

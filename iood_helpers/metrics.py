@@ -13,6 +13,7 @@ import numpy as np
 
 from .accumulator import BravoAccumulator, ReliabilityCurve, per_class_iou, sample_pixels
 from .bootstrap import Interval, bootstrap_metrics
+from .datasets import OWN_SUBSETS
 from .errors import MetricsError
 
 __all__ = [
@@ -39,8 +40,6 @@ SEMANTIC_SUBSETS = (
     *("synrain", "synobjs", "synflare", "outofcontext"),
 )
 OOD_SUBSETS = ("SMIYC", "synobjs")
-_DEVELOPMENT = "devobjs"
-"""Objects to develop on: measured like synobjs, but in no aggregate."""
 
 
 def bravo_metrics(samples: Iterable | Mapping[str, Iterable], subset: str | None = None) -> dict[str, Any]:
@@ -95,10 +94,10 @@ def bravo_metrics(samples: Iterable | Mapping[str, Iterable], subset: str | None
 
 def _protocol(subset: str) -> tuple[bool, bool]:
     """Whether the protocol asks a subset for semantic and for OOD metrics."""
-    semantic = subset in SEMANTIC_SUBSETS or subset == _DEVELOPMENT
-    ood = subset in OOD_SUBSETS or subset == _DEVELOPMENT
+    semantic = subset in SEMANTIC_SUBSETS or subset in OWN_SUBSETS
+    ood = subset in OOD_SUBSETS or subset in OWN_SUBSETS
     if not semantic and not ood:
-        known = ", ".join(dict.fromkeys((*SEMANTIC_SUBSETS, *OOD_SUBSETS, _DEVELOPMENT)))
+        known = ", ".join(dict.fromkeys((*SEMANTIC_SUBSETS, *OOD_SUBSETS, *OWN_SUBSETS)))
         raise MetricsError(f"There is no BRAVO subset {subset!r}; choose one of {known}.")
     return semantic, ood
 
@@ -123,7 +122,7 @@ def bravo_aggregates(results: Mapping[str, Any]) -> dict[str, float]:
         return [1.0 - x if metric in LOWER_IS_BETTER else x for metric, x in found if x is not None]
 
     aggregates = {}
-    for subset in dict.fromkeys((*SEMANTIC_SUBSETS, *OOD_SUBSETS, _DEVELOPMENT)):
+    for subset in dict.fromkeys((*SEMANTIC_SUBSETS, *OOD_SUBSETS, *OWN_SUBSETS)):
         if scalars := values(subset, (*SEMANTIC_METRICS, *OOD_METRICS)):
             aggregates[f"{subset}_hmean"] = harmonic_mean(scalars)
     semantic = [x for subset in SEMANTIC_SUBSETS for x in values(subset, SEMANTIC_METRICS)]

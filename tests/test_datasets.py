@@ -461,7 +461,7 @@ def test_mini_split_reads(split):
         assert sample.image().shape == (192, 384, 3)
         assert label.shape == invalid.shape == (192, 384)
         assert set(np.unique(label)) <= {*range(19), 255}
-    if split in ("SMIYC", "synobjs", "devobjs"):
+    if split in ("SMIYC", "synobjs", "devobjs", "newobjs"):
         assert all(sample.invalid().any() for sample in dataset[:5])
 
 

@@ -281,7 +281,7 @@ def test_subset_keys_follow_the_protocol(images):
     assert set(fog) == {f"ACDCfog_{key}" for key in (*SEMANTIC_METRICS, "iou_valid")}
     smiyc = bravo_metrics(images, subset="SMIYC")
     assert set(smiyc) == {f"SMIYC_{key}" for key in OOD_METRICS}
-    for subset in ("synobjs", "devobjs"):
+    for subset in ("synobjs", "devobjs", "newobjs"):
         both = bravo_metrics(images, subset=subset)
         assert set(both) == {f"{subset}_{key}" for key in (*SEMANTIC_METRICS, "iou_valid", *OOD_METRICS)}
     plain = bravo_metrics(images)
@@ -307,7 +307,7 @@ def test_aggregates_are_harmonic_means(images):
         "bravo_index": (results["semantic_hmean"], results["ood_hmean"]),
     }.items():
         assert results[key] == pytest.approx(len(values) / sum(1 / x for x in values), abs=1e-12), key
-    with_development = results | bravo_metrics({"devobjs": [scene(3)]})
+    with_development = results | bravo_metrics({"devobjs": [scene(3)], "newobjs": [scene(4)]})
     again = metrics.bravo_aggregates(with_development)
     assert again["bravo_index"] == results["bravo_index"]
 

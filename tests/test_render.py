@@ -7,7 +7,9 @@ import csv
 import numpy as np
 import pytest
 from make_mini_scenes import Entry, agrees, entries, png
-from render import DEVELOPMENT_KINDS, FIRST_SEED, HELD_OUT_KINDS, encode_jpeg, render_scene, render_subset_scene
+from render import FIRST_SEED, encode_jpeg, render_scene, render_subset_scene
+from render.objects import DEVELOPMENT_KINDS, HELD_OUT_KINDS
+from render.subsets import OBJECTS
 
 from iood_helpers.datasets import load_dataset
 from iood_helpers.paths import mini_dir
@@ -72,10 +74,10 @@ def test_all_classes_occur_and_no_other_id():
     assert counts[:19].min() / counts.sum() > 0.002
 
 
-@pytest.mark.parametrize("subset", ["synobjs", "SMIYC", "devobjs"])
+@pytest.mark.parametrize("subset", ["synobjs", "SMIYC", "devobjs", "newobjs"])
 def test_unknown_objects_are_marked_and_labelled_as_valid_ground(subset):
     kinds = {kind for row in rows() if row["subset"] == subset for kind in row["object_kinds"].split()}
-    assert kinds == set(DEVELOPMENT_KINDS) | (set() if subset == "devobjs" else set(HELD_OUT_KINDS))
+    assert kinds == set(OBJECTS[subset])
     marked = [sample.invalid() for sample in load_dataset("mini", subset)]
     assert np.mean([mask.any() for mask in marked]) > 0.8  # some stand behind others
     assert 0.005 < np.mean(marked) < 0.15
@@ -99,3 +101,8 @@ def test_weather_leaves_labels_and_changes_pictures():
 def test_flare_is_invalid_where_it_drowns_the_picture():
     scene = render_subset_scene("synflare", 0)
     assert scene.invalid.any() and scene.image[scene.invalid].mean() > 200
+
+
+def test_no_development_sees_the_held_out_kinds():
+    assert not set(OBJECTS["devobjs"]) & set(OBJECTS["newobjs"])
+    assert set(OBJECTS["synobjs"]) == set(DEVELOPMENT_KINDS) | set(HELD_OUT_KINDS)

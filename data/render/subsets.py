@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import weather
-from .objects import DEVELOPMENT_KINDS, KINDS, UNKNOWN, place_objects
+from .objects import DEVELOPMENT_KINDS, HELD_OUT_KINDS, KINDS, UNKNOWN, place_objects
 from .scene import Scene, paint_scene, photograph
 from .street import shrink
 
@@ -20,8 +20,12 @@ FIRST_SEED = {
     "synobjs": 210_000,
     "SMIYC": 220_000,
     "devobjs": 230_000,
+    "newobjs": 240_000,
 }
 """First seed of each subset; scene i has seed first + i."""
+
+OBJECTS = {"synobjs": KINDS, "SMIYC": KINDS, "devobjs": DEVELOPMENT_KINDS, "newobjs": HELD_OUT_KINDS}
+"""Kinds of unknown objects of the subsets that have any."""
 
 VOID = 255
 
@@ -32,7 +36,7 @@ def render_subset_scene(subset: str, index: int, height: int = 192, width: int =
     Parameters
     ----------
     subset
-        A key of :data:`FIRST_SEED`; "devobjs" holds objects for development, without the held-out kinds.
+        A key of :data:`FIRST_SEED`; "devobjs" holds objects for development, "newobjs" only kinds that are not there.
     index
         Number of the scene, from 0.
     height, width
@@ -46,9 +50,8 @@ def render_subset_scene(subset: str, index: int, height: int = 192, width: int =
     seed = FIRST_SEED[subset] + index
     placed: list[str] = []
     extra = None
-    if subset in ("synobjs", "SMIYC", "devobjs"):
-        kinds = DEVELOPMENT_KINDS if subset == "devobjs" else KINDS
-        extra = place_objects(kinds, seed, placed)
+    if subset in OBJECTS:
+        extra = place_objects(OBJECTS[subset], seed, placed)
     canvas = paint_scene(seed, height, width, extra)
     colour, label, depth = shrink(canvas)
     rng = canvas.rng
