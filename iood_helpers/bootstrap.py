@@ -1,4 +1,4 @@
-"""How much metrics depend on which images happened to be in the test set: bootstrap over images."""
+"""How much metrics depend on which images happened to be in the test set: bootstrap over images, and ranks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import rankdata, studentized_range
 
 from . import ranking
 from .accumulator import BravoAccumulator, per_class_iou
@@ -131,6 +132,42 @@ def resampled_metrics(
     if ood:
         drawn |= ranking.ood_ranking(resampled("invalid"), correct + wrong)
     return drawn
+
+
+class MeanRanks(NamedTuple):
+    """Mean rank of each method (1 is best), shape (methods,), and the difference that is no longer chance."""
+
+    ranks: np.ndarray
+    critical_difference: float
+
+
+def mean_ranks(values: np.ndarray, level: float = 0.05) -> MeanRanks:
+    """Ranks of methods, averaged over images, with the critical difference of Nemenyi's test.
+
+    Parameters
+    ----------
+    values : array of float, shape (images, methods)
+        Higher is better; ties share their mean rank.
+    level : float
+        Chance of calling any two equal methods different.
+
+    Raises
+    ------
+    MetricsError
+        If there are fewer than two images or methods, or a value is NaN.
+
+    Notes
+    -----
+    Method: Demsar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 2006, equation for CD.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2 or min(values.shape) < 2 or np.isnan(values).any():
+        raise MetricsError(f"Ranks need two images, two methods and no NaN; the values have shape {values.shape}.")
+    images, methods = values.shape
+    quantile = studentized_range.ppf(1 - level, methods, np.inf) / np.sqrt(2)
+    return MeanRanks(
+        rankdata(-values, axis=1).mean(axis=0), float(quantile * np.sqrt(methods * (methods + 1) / (6 * images)))
+    )
 
 
 def _group_starts(*histograms: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .segmenter import Prediction
 
 PUBLISHED_DIM = 1536
-Level = int | Literal["decoder"]
+Level = int | Literal["decoder", "logits"]
 
 
 def sample_bilinear(feature: np.ndarray, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -73,7 +73,8 @@ class PixelEmbedder:
     Parameters
     ----------
     levels
-        Levels of the pyramid (0 finest .. 3 coarsest) and/or "decoder" (what the classifier sees), concatenated.
+        Levels of the pyramid (0 finest .. 3 coarsest), "decoder" (what the classifier sees) and "logits" (what it
+        says), concatenated.
     projection
         None; "random": a 1x1 convolution with PyTorch's default initialisation, as the published code uses untrained;
         "pca": fitted by :meth:`fit`.
@@ -99,9 +100,11 @@ class PixelEmbedder:
         standardize: bool = False,
         seed: int = 0,
     ) -> None:
-        unknown = [level for level in levels if level not in (0, 1, 2, 3, "decoder")]
+        unknown = [level for level in levels if level not in (0, 1, 2, 3, "decoder", "logits")]
         if unknown or not levels:
-            raise EmbeddingError(f"Levels {list(levels)} are not understood; choose from 0, 1, 2, 3 and 'decoder'.")
+            raise EmbeddingError(
+                f"Levels {list(levels)} are not understood; choose from 0 to 3, 'decoder' and 'logits'."
+            )
         if projection not in (None, "random", "pca"):
             raise EmbeddingError(f"Unknown projection {projection!r}; use None, 'random' or 'pca'.")
         self.levels = tuple(levels)
@@ -247,7 +250,7 @@ class PixelEmbedder:
         return embedder
 
     def _maps(self, prediction: Prediction) -> list[np.ndarray]:
-        maps = [prediction.decoder if level == "decoder" else prediction.features[level] for level in self.levels]
+        maps = [getattr(prediction, v) if isinstance(v, str) else prediction.features[v] for v in self.levels]
         for level, m in zip(self.levels, maps, strict=True):
             if not np.isfinite(m).all():
                 raise EmbeddingError(

@@ -1,0 +1,196 @@
+"""The rivals: what each formula gives on simple cases, and that strange cells score higher."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import make_prediction
+
+from iood_helpers.embeddings import PixelEmbedder
+from iood_helpers.errors import RefinementError
+from iood_helpers.scores import (
+    Bank,
+    Energy,
+    Entropy,
+    KMeansDistance,
+    LogOdds,
+    Mahalanobis,
+    MaxLogit,
+    MaxSoftmax,
+    NearestNeighbour,
+    NearestNeighbourGuidance,
+    PerImageClustering,
+    StandardizedMaxLogit,
+    Sum,
+    ViM,
+    as_confidence,
+    smoothed,
+    stored_bytes,
+)
+from iood_helpers.store import Embeddings
+
+SIZE = (64, 96)
+
+
+@pytest.fixture(scope="module")
+def bank():
+    predictions = [make_prediction(seed, size=SIZE) for seed in range(5)]
+    embedder = PixelEmbedder((0, 1), standardize=True)
+    raw = [embedder.raw.transform_grid(p).reshape(-1, 7) for p in predictions]
+    embedder.fit(np.concatenate(raw))
+    said = [p.logits.argmax(0).ravel() for p in predictions]
+    vectors = [embedder.apply(x) for x in raw]
+    return Bank(
+        embedder=embedder,
+        vectors=np.concatenate(vectors[:3]),
+        label=np.concatenate(said[:3]),
+        held_vectors=np.concatenate(vectors[3:]),
+        held_predicted=np.concatenate(said[3:]),
+        decoder=np.concatenate([p.decoder.reshape(4, -1).T for p in predictions[:3]]),
+        logits=np.concatenate([p.logits.reshape(19, -1).T for p in predictions[:3]]),
+    )
+
+
+def all_scores():
+    return [
+        *(MaxSoftmax(), MaxLogit(), LogOdds(), Energy(), Entropy(), StandardizedMaxLogit(), Mahalanobis(), ViM(2)),
+        *(NearestNeighbour(k=3, bank_size=300), NearestNeighbourGuidance(k=3, bank_size=300)),
+        *(KMeansDistance(3), PerImageClustering(n_clusters=4)),
+    ]
+
+
+@pytest.mark.parametrize("score", all_scores(), ids=lambda s: type(s).__name__)
+def test_every_score_has_the_one_signature(bank, score):
+    prediction = make_prediction(9, size=SIZE)
+    values = score.fit(bank).score(prediction)
+    assert values.shape == prediction.logits.shape[1:] and np.isfinite(values).all() and values.std() > 0
+    np.testing.assert_array_equal(values, score.score(prediction))
+
+
+def test_formulas_on_one_cell():
+    p = make_prediction(size=(32, 32))
+    logits = np.zeros_like(p.logits)
+    logits[3] = 2.0
+    p = replace(p, logits=logits)
+    top = np.exp(2) / (np.exp(2) + 18)
+    rest = (1 - top) / 18
+    np.testing.assert_allclose(MaxSoftmax().score(p), 1 - top, rtol=1e-5)
+    np.testing.assert_allclose(MaxLogit().score(p), -2)
+    np.testing.assert_allclose(Energy().score(p), -np.log(np.exp(2) + 18), rtol=1e-5)
+    np.testing.assert_allclose(Entropy().score(p), -top * np.log(top) - 18 * rest * np.log(rest), rtol=1e-5)
+
+
+def far(prediction):
+    """Features and decoder far from anything in the bank, in the left half."""
+    features = tuple(f.copy() for f in prediction.features)
+    for f in features:
+        f[:, :, : f.shape[2] // 2] += 30
+    decoder = prediction.decoder.copy()
+    decoder[:, :, : decoder.shape[2] // 2] += 30 * np.array([1, -1, 1, -1])[:, None, None]
+    return replace(prediction, features=features, decoder=decoder)
+
+
+@pytest.mark.parametrize("score", [Mahalanobis(), ViM(2), KMeansDistance(3)], ids=lambda s: type(s).__name__)
+def test_far_features_score_higher(bank, score):
+    values = score.fit(bank).score(far(make_prediction(9, size=SIZE)))
+    assert values[:, :10].min() > values[:, 14:].max()
+
+
+def test_the_nearest_neighbour_of_a_bank_pixel_is_itself(bank):
+    values = NearestNeighbour(k=1, bank_size=10**6).fit(bank).score(make_prediction(1, size=SIZE))
+    assert values.max() < 1e-2
+    assert NearestNeighbour(k=1, bank_size=10**6).fit(bank).score(make_prediction(9, size=SIZE)).mean() > 0.05
+
+
+def test_mahalanobis_is_the_textbook_formula(bank):
+    prediction = make_prediction(9, size=SIZE)
+    means = {c: bank.vectors[bank.label == c].mean(0) for c in np.unique(bank.label)}
+    centred = np.stack([x - means[c] for x, c in zip(bank.vectors, bank.label, strict=True)])
+    inverse = np.linalg.inv(centred.T @ centred / len(centred))
+    x = bank.embedder.transform_grid(prediction)[3, 5]
+    wanted = min((x - m) @ inverse @ (x - m) for m in means.values())
+    assert Mahalanobis().fit(bank).score(prediction)[3, 5] == pytest.approx(wanted, rel=1e-3)
+
+
+def test_standardized_max_logit_measures_by_class(bank):
+    score = StandardizedMaxLogit().fit(bank)
+    said, largest = bank.logits.argmax(1), bank.logits.max(1)
+    c = np.bincount(said).argmax()
+    assert score.mean_[c] == pytest.approx(largest[said == c].mean(), rel=1e-5)
+    assert score.scale_[c] == pytest.approx(largest[said == c].std(), rel=1e-5)
+
+
+def test_a_sum_weighs_its_parts_alike(bank):
+    ordinary = [make_prediction(seed, size=SIZE) for seed in (6, 7)]
+    with pytest.raises(RefinementError, match="give the bank some held images"):
+        Sum(Energy()).fit(bank)
+    both = Sum(Energy(), KMeansDistance(3)).fit(replace(bank, held_images=ordinary))
+    parts = [(s.score(ordinary[0]) - m) / d for s, (m, d) in zip(both.scores, both.moments_, strict=True)]
+    np.testing.assert_allclose(both.score(ordinary[0]), parts[0] + parts[1], rtol=1e-5)
+    pooled = np.concatenate([both.scores[1].score(p).ravel() for p in ordinary])
+    assert both.moments_[1] == pytest.approx((pooled.mean(), pooled.std()), rel=1e-4)
+
+
+def test_log_odds_rank_as_the_softmax_does():
+    p = make_prediction(9, size=SIZE)
+    confidence = 1 - MaxSoftmax().score(p)
+    np.testing.assert_allclose(LogOdds().score(p), np.log((1 - confidence) / confidence), atol=1e-4)
+
+
+def test_guidance_is_the_textbook_formula(bank):
+    score = NearestNeighbourGuidance(k=2, bank_size=50).fit(bank)
+    chosen = np.random.default_rng(0).permutation(len(bank.vectors))[:50]
+    energy = np.log(np.exp(bank.logits).sum(1))
+    p = make_prediction(9, size=SIZE)
+    x = bank.embedder.transform_grid(p)[3, 5]
+    cosine = bank.vectors[chosen] @ x / np.linalg.norm(bank.vectors[chosen], axis=1) / np.linalg.norm(x)
+    own = np.log(np.exp(p.logits[:, 3, 5]).sum())
+    assert energy.min() > 0
+    assert score.score(p)[3, 5] == pytest.approx(-own * np.sort(cosine * energy[chosen])[-2:].mean(), rel=1e-4)
+
+
+def test_a_bank_slices_the_levels_it_is_asked_for(bank):
+    rng = np.random.default_rng(0)
+    widths = {0: 3, 1: 4, "decoder": 4, "logits": 19}
+    rows, held = (
+        Embeddings(
+            embeddings=rng.normal(2, 3, (n, 30)).astype(np.float32),
+            label=rng.integers(0, 19, n).astype(np.uint8),
+            predicted=rng.integers(0, 19, n).astype(np.uint8),
+            image=np.zeros(n, np.int32),
+            pixel=np.zeros((n, 2), np.int32),
+            confidence=np.ones(n, np.float32),
+        )
+        for n in (200, 80)
+    )
+    plain = Bank.from_rows(rows, held, widths, (1, "decoder"), standardize=False)
+    np.testing.assert_array_equal(plain.vectors, rows.embeddings[:, 3:11])
+    np.testing.assert_array_equal(plain.held_vectors, held.embeddings[:, 3:11])
+    np.testing.assert_array_equal(plain.decoder, rows.embeddings[:, 7:11])
+    np.testing.assert_array_equal(plain.logits, rows.embeddings[:, 11:])
+    scaled = Bank.from_rows(rows, held, widths, (1, "decoder"))
+    np.testing.assert_allclose(scaled.vectors.mean(0), 0, atol=1e-5)
+    p = make_prediction(9, size=SIZE)
+    wanted = np.concatenate([p.features[1][:, 0, 0], p.decoder[:, 0, 0]])
+    assert np.abs(plain.embedder.transform_grid(p)[0, 0] - wanted).max() < 1e-4
+
+
+def test_as_confidence_falls_strictly_and_far_out_too():
+    values = np.array([-1e4, -3, 0, 1, 5, 100, 110, 1e4])
+    confidence = as_confidence(values, middle=1, spread=2)
+    assert (np.diff(np.round(confidence * 65535)) < 0).all() and confidence[3] == 0.5
+
+
+def test_stored_bytes_counts_arrays_once_fitted(bank):
+    assert stored_bytes(Energy().fit(bank)) == 0
+    few, many = (KMeansDistance(k).fit(bank) for k in (1, 6))
+    more = sum(len(c) for c in many.kmeans_.centers_.values()) - len(few.kmeans_.centers_)
+    assert more > 19 and stored_bytes(many) - stored_bytes(few) == more * (7 * 4 + 4 + 8)  # centre, spread, count
+    assert stored_bytes(NearestNeighbour(bank_size=100).fit(bank)) == 100 * 7 * 4
+
+
+def test_smoothing_keeps_the_mean():
+    values = np.random.default_rng(0).normal(5, 1, (40, 40))
+    assert smoothed(values, 3).mean() == pytest.approx(5, abs=0.1) and smoothed(values, 3).std() < 0.3
