@@ -1,4 +1,4 @@
-"""How the settings of the calibrated refinement were chosen: one factor at a time, on development scenes only.
+"""How the settings of the refinements were chosen: one factor at a time, on development scenes only.
 
     python benchmarks/choose_refinement.py [--write]     # a table; --write puts it into book/choices.md
 
@@ -14,6 +14,7 @@ import re
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,19 @@ class Settings:
     smooth: float = 4.0
     strength: float = 2.5
     width: float = 0.1
+    neighbours: float = 0.0
+    reach: float = 1.5
+
+    @property
+    def clusters(self) -> tuple:
+        """What the fit depends on."""
+        return self.levels, self.standardize, self.n_clusters
+
+    @property
+    def options(self) -> dict[str, float]:
+        """Keywords of the fused refinement, which without neighbours is the calibrated one."""
+        names = ("quantile", "smooth", "strength", "width", "neighbours", "reach")
+        return {name: getattr(self, name) for name in names}
 
 
 CHANGES = [
@@ -59,6 +73,13 @@ CHANGES = [
     *({"smooth": s} for s in (0.0, 2.0, 6.0)),
     *({"strength": s} for s in (1.0, 2.0, 3.0, 4.0)),
     *({"width": w} for w in (0.05, 0.2, 0.4)),
+]
+FUSED = {"strength": 1.75, "neighbours": 0.35}
+FUSED_CHANGES = [
+    *({"neighbours": share} for share in (0.2, 0.5)),
+    *({"reach": cells} for cells in (0.75, 3.0)),
+    *({"strength": s} for s in (0.0, 1.25, 2.25)),
+    {"strength": 0.0, "neighbours": 1.0, "reach": 4.0},  # a control: averaging alone
 ]
 
 
@@ -135,20 +156,24 @@ def judge(sets: dict, refine) -> dict[str, float]:
     }
 
 
+def described(change: dict) -> str:
+    """Words for a change."""
+    return ", ".join(f"{name} {value}" for name, value in change.items())
+
+
 def table(seed: int) -> str:
-    """Markdown table of the defaults and of every change."""
+    """Markdown table of the two rules and of every change."""
     sets = predictions(load_segmenter("nano"))
-    fitted: dict[Settings, tuple] = {}
+    fitted: dict[tuple, tuple] = {}
     rows = {"*raw confidence*": judge(sets, lambda p: p.confidence)}
-    for change in tqdm([{}, *CHANGES], desc="settings"):
+    changes = [("**calibrated**", {})] + [(described(change), change) for change in CHANGES]
+    changes += [("**fused**", FUSED)] + [(f"fused, {described(change)}", FUSED | change) for change in FUSED_CHANGES]
+    for label, change in tqdm(changes, desc="settings"):
         settings = replace(Settings(), **change)
-        key = replace(settings, quantile=0, smooth=0, strength=0, width=0)  # what the clusters do not depend on
-        if key not in fitted:
-            fitted[key] = fit(sets, settings, seed)
-        kmeans, embedder = fitted[key]
-        options = {name: getattr(settings, name) for name in ("quantile", "smooth", "strength", "width")}
-        label = ", ".join(f"{name} {value}" for name, value in change.items()) or "**the defaults**"
-        rows[label] = judge(sets, lambda p, k=kmeans, e=embedder, o=options: refine_confidence(p, k, e, **o)[0])
+        if settings.clusters not in fitted:
+            fitted[settings.clusters] = fit(sets, settings, seed)
+        refine = partial(refine_confidence, mode="fused", **settings.options)
+        rows[label] = judge(sets, lambda p, r=refine, f=fitted[settings.clusters]: r(p, *f)[0])
     names = list(next(iter(rows.values())))
     lines = ["| Setting | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     lines += [f"| {label} | " + " | ".join(f"{row[n]:.3f}" for n in names) + " |" for label, row in rows.items()]

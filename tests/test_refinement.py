@@ -1,6 +1,8 @@
-"""The published rule to the letter, and what the calibrated one promises."""
+"""The published rule to the letter, and what the calibrated and the fused one promise."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,6 +100,38 @@ def test_odds_pay_for_the_excess_distance_only(prediction, kmeans, embedder):
     wanted = odds * np.exp(-2.0 * np.tanh(np.maximum(novelty - 1, 0) / 0.3))
     np.testing.assert_allclose(refined, wanted / (1 + wanted), atol=1e-5)
     assert 0.7 < (novelty <= 1).mean() < 1
+
+
+def test_fused_without_neighbours_is_calibrated(prediction, kmeans, embedder):
+    calibrated, mask = refine_confidence(prediction, kmeans, embedder, strength=1.75)
+    fused, same = refine_confidence(prediction, kmeans, embedder, mode="fused", neighbours=0.0)
+    np.testing.assert_array_equal(fused, calibrated)
+    np.testing.assert_array_equal(mask, same)
+
+
+def test_fused_hears_the_neighbours_in_log_odds(prediction, kmeans, embedder):
+    size = prediction.size
+    lonely = np.full(size, 0.9, np.float32)
+    lonely[18, 24] = 0.1
+    doubt = replace(prediction, confidence=lonely)
+    options = {"mode": "fused", "strength": 0.0, "reach": 0.75}
+    half, _ = refine_confidence(doubt, kmeans, embedder, neighbours=0.5, **options)
+    whole, _ = refine_confidence(doubt, kmeans, embedder, neighbours=1.0, **options)
+    assert lonely[18, 24] + 0.1 < half[18, 24] < whole[18, 24] < 0.9  # sure neighbours lift it
+    assert half[18, 25] < 0.9 - 0.003 and abs(half[2, 2] - 0.9) < 1e-5  # and it pulls them down, not those far away
+    np.testing.assert_allclose(log_odds(whole).mean(), log_odds(lonely).mean(), atol=1e-3)
+
+
+def test_reach_counts_cells_whatever_the_size(kmeans, embedder):
+    for height in (64, 128):
+        seen = make_prediction(size=(height, 96))
+        confidence = np.full(seen.size, 0.5, np.float32)
+        confidence[: height // 2] = 0.95
+        step = replace(seen, confidence=confidence)
+        refined, _ = refine_confidence(step, kmeans, embedder, mode="fused", strength=0, reach=2.0, neighbours=1.0)
+        # 8 pixels, one standard deviation, beyond the edge of a step: 16 % of it are left.
+        beyond = np.interp(height / 2 + 7.5, np.arange(height), log_odds(refined[:, 40]))
+        assert beyond == pytest.approx(0.159 * np.log(19), abs=0.05)
 
 
 def test_where_all_is_unusual_the_ranking_stays(prediction, kmeans, embedder):
