@@ -21,8 +21,10 @@ import plotly.io as pio
 from IPython.display import HTML, display
 from PIL import Image
 
-from .errors import ArtifactError
+from .datasets import load_dataset
+from .errors import ArtifactError, DatasetError
 from .files import write_json
+from .metrics import OOD_SUBSETS
 
 ROOT = Path(__file__).resolve().parent.parent
 INK = "#808b98"
@@ -63,6 +65,30 @@ def artifact(path: str | Path, made_by: str) -> Path:
             f"{path} is missing; the notebook {made_by} makes it: python -m iood_helpers.run --only {made_by[:2]}"
         )
     return path
+
+
+def with_unknown_objects(
+    splits: Sequence[str], data_root: str | Path | None = None, limit: int | None = None
+) -> list[str]:
+    """Those of some splits that have masks of unknown objects: the benchmark's two subsets, or else any.
+
+    Raises
+    ------
+    DatasetError
+        If there is none.
+    """
+    official = [split for split in splits if split.split("/")[1] in OOD_SUBSETS]
+    found = [
+        split
+        for split in official or splits
+        if any(sample.invalid().any() for sample in load_dataset(split, root=data_root, limit=limit or 20))
+    ]
+    if not found:
+        raise DatasetError(
+            f"This needs masks of unknown objects, and none of {', '.join(splits)} has any; "
+            "add a split with masks, such as mini/synobjs."
+        )
+    return found
 
 
 def write_metrics(run: Path, notebook: str, metrics: Mapping[str, float | None]) -> None:

@@ -15,7 +15,7 @@ from .classes import CLASS_NAMES, PALETTE, VOID
 
 OOD_COLOUR = (255, 64, 32)
 LEGEND = {"orientation": "h", "y": -0.2, "yanchor": "top"}
-METHOD_COLOURS = {"raw": "#7f8fa6", "published": "#e1a32a", "calibrated": "#2a9d8f"}
+METHOD_COLOURS = {"raw": "#7f8fa6", "published": "#e1a32a", "calibrated": "#2a9d8f", "fused": "#d1495b"}
 
 
 def class_picture(classes: np.ndarray) -> np.ndarray:
@@ -112,6 +112,26 @@ def intervals(table: Mapping[str, Mapping[str, tuple[float, float, float]]], tit
             "color": "#808b98",
         }
     return figure
+
+
+def rank_line(ranks: Mapping[str, float], critical_difference: float, title: str) -> go.Figure:
+    """Mean ranks of methods from best to worst, each with a bar as long as the critical difference.
+
+    What begins beyond the end of a method's bar is worse than that method by more than chance.
+    """
+    order = sorted(ranks, key=ranks.get)
+    figure = go.Figure(
+        go.Scatter(
+            x=[ranks[name] for name in order],
+            y=order,
+            mode="markers",
+            marker={"size": 9, "color": "#2a9d8f"},
+            error_x={"type": "constant", "value": critical_difference, "valueminus": 0, "color": "#808b98"},
+            hovertemplate="%{y}: mean rank %{x:.2f}<extra></extra>",
+        )
+    )
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    return figure.update_layout(title=title, xaxis_title="mean rank (1 is best)", height=140 + 26 * len(order))
 
 
 def curves(lines: Mapping[str, tuple[Sequence, Sequence]], title: str, x_axis: str, y_axis: str) -> go.Figure:

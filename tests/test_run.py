@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from iood_helpers import notebook, run
-from iood_helpers.errors import ArtifactError, ParameterError
+from iood_helpers.errors import ArtifactError, DatasetError, ParameterError
 
 
 @pytest.fixture
@@ -101,6 +101,14 @@ def test_parameters_must_be_literals(toy):
 def test_a_missing_artefact_names_notebook_and_command(tmp_path):
     with pytest.raises(ArtifactError, match=r"04_fit_kmeans makes it: python -m iood_helpers.run --only 04"):
         notebook.artifact(tmp_path / "kmeans.safetensors", made_by="04_fit_kmeans")
+
+
+def test_splits_with_unknown_objects():
+    chosen = notebook.with_unknown_objects
+    assert chosen(["mini/ACDCfog", "mini/SMIYC", "mini/newobjs"], limit=2) == ["mini/SMIYC"]
+    assert chosen(["mini/ACDCfog", "mini/newobjs"], limit=2) == ["mini/newobjs"]
+    with pytest.raises(DatasetError, match="none of mini/ACDCfog has any; add a split with masks"):
+        chosen(["mini/ACDCfog"], limit=2)
 
 
 def test_metrics_come_back(tmp_path):
