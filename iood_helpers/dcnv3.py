@@ -1,13 +1,20 @@
-"""DCNv3, the deformable convolution of InternImage, in plain PyTorch.
+"""DCNv3, the deformable convolution of InternImage.
 
 Every group of channels looks at ``kernel_h * kernel_w`` points around each output pixel. The points are moved by
 learned offsets, read by bilinear interpolation (zero outside the map), and averaged with learned, soft-maxed weights.
+
+Two ways to compute it, one entry point, the same numbers: plain PyTorch here, which runs everywhere and is
+differentiable, and the compiled loop of ``dcnv3_numba.py`` on the CPU.
 
 Source: Wang et al., *InternImage*, arXiv:2211.05778, section 3.1; arithmetic as in the CUDA operator of the official
 repository (positions in pixels, no normalisation round trip).
 """
 
 from __future__ import annotations
+
+import importlib
+from functools import lru_cache
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +55,8 @@ def dcnv3(
     softmax
         Whether ``mask`` holds logits that still need the soft-max over the points of each group.
     backend
-        ``"torch"``, or ``"auto"`` for the best one available (PyTorch, which runs everywhere and is differentiable).
+        ``"torch"``; ``"numba"``, which needs float32 on the CPU and gives no gradients; or ``"auto"``: numba where it
+        can, PyTorch elsewhere.
 
     Returns
     -------
@@ -58,10 +66,8 @@ def dcnv3(
     Raises
     ------
     ValueError
-        If shapes do not fit together or ``backend`` is unknown.
+        If shapes do not fit together, or ``backend`` is unknown or cannot compute this.
     """
-    if backend not in ("auto", "torch"):
-        raise ValueError(f"Unknown DCNv3 backend {backend!r}; use 'auto' or 'torch'.")
     kernel, stride, padding, dilation = (_pair(x) for x in (kernel_size, stride, padding, dilation))
     batch, height, width, channels = value.shape
     points = kernel[0] * kernel[1]
@@ -71,10 +77,28 @@ def dcnv3(
     )
     _check_shapes(channels, groups, offset.shape, mask.shape, (batch, out_h, out_w), points)
 
+    centre = tuple(d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True))
+    grid = _grid(kernel, dilation, centre) * offset_scale
+    start = tuple(c - p for c, p in zip(centre, padding, strict=True))
+    if _chosen(backend, value, offset, mask) == "numba":
+        out = torch.empty((batch, out_h, out_w, channels))
+        _numba().sample(
+            *(tensor.detach().contiguous().numpy() for tensor in (value, offset, mask)),
+            out.numpy(),
+            groups=groups,
+            grid=grid.numpy(),
+            offset_scale=offset_scale,
+            stride=stride,
+            start=start,
+            softmax=softmax,
+            threads=torch.get_num_threads(),
+        )
+        return out
+
     mask = mask.reshape(batch, out_h * out_w, groups, points)
     if softmax:
         mask = mask.softmax(-1)
-    positions = _positions(offset, groups, (out_h, out_w), kernel, stride, padding, dilation, offset_scale)
+    positions = _positions(offset, grid.to(offset), groups, (out_h, out_w), stride, start, offset_scale)
     size = positions.new_tensor((width, height))
     grid = (2 * positions + 1) / size - 1  # pixel centres to grid_sample's coordinates, align_corners=False
     samples = F.grid_sample(
@@ -91,28 +115,53 @@ def dcnv3(
     return out.view(batch, channels, out_h * out_w).transpose(1, 2).reshape(batch, out_h, out_w, channels)
 
 
+def _grid(kernel: tuple[int, int], dilation: tuple[int, int], centre: tuple[int, int]) -> Tensor:
+    """Fixed displacement (x, y) of each point from the centre, shape (K, 2); x is slowest."""
+    y, x = (torch.arange(kernel[i]) * dilation[i] - centre[i] for i in (0, 1))
+    return torch.stack(torch.meshgrid(x, y, indexing="ij"), -1).view(-1, 2)
+
+
 def _positions(
     offset: Tensor,
+    grid: Tensor,
     groups: int,
     out_size: tuple[int, int],
-    kernel: tuple[int, int],
     stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
+    start: tuple[int, int],
     offset_scale: float,
 ) -> Tensor:
     """Sampling positions (x, y) in pixels of the unpadded map, shape (N, H_out * W_out, groups, K, 2)."""
-    options = {"dtype": offset.dtype, "device": offset.device}
-    (out_h, out_w), (kernel_h, kernel_w) = out_size, kernel
-    centre_y, centre_x = (dilation[i] * (kernel[i] - 1) // 2 for i in (0, 1))
-    grid_x = torch.arange(kernel_w, **options) * dilation[1] - centre_x
-    grid_y = torch.arange(kernel_h, **options) * dilation[0] - centre_y
-    grid = torch.stack(torch.meshgrid(grid_x, grid_y, indexing="ij"), -1).view(kernel_w * kernel_h, 2)
-    column = torch.arange(out_w, **options) * stride[1] - padding[1] + centre_x
-    row = torch.arange(out_h, **options) * stride[0] - padding[0] + centre_y
+    row, column = (torch.arange(out_size[i]).to(offset) * stride[i] + start[i] for i in (0, 1))
     row, column = torch.meshgrid(row, column, indexing="ij")
-    base = torch.stack((column, row), -1).view(out_h * out_w, 1, 1, 2) + grid * offset_scale
-    return base + offset.reshape(len(offset), out_h * out_w, groups, -1, 2) * offset_scale
+    base = torch.stack((column, row), -1).view(-1, 1, 1, 2) + grid
+    return base + offset.reshape(len(offset), len(base), groups, -1, 2) * offset_scale
+
+
+def _chosen(backend: str, *tensors: Tensor) -> str:
+    """Backend for these tensors."""
+    if backend not in ("auto", "numba", "torch"):
+        raise ValueError(f"Unknown DCNv3 backend {backend!r}; use 'auto', 'numba' or 'torch'.")
+    if backend == "torch":
+        return backend
+    gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    plain = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
+    if plain and not gradients and _numba() is not None:
+        return "numba"
+    if backend == "numba":
+        raise ValueError(
+            "The DCNv3 backend 'numba' needs the package numba, float32 tensors on the CPU, and no gradients; "
+            "use 'auto' or 'torch'."
+        )
+    return "torch"
+
+
+@lru_cache(maxsize=1)
+def _numba() -> ModuleType | None:
+    """The compiled loop, or None where numba is missing."""
+    try:
+        return importlib.import_module(".dcnv3_numba", __package__)
+    except ImportError:
+        return None
 
 
 def _check_shapes(channels, groups, offset_shape, mask_shape, out_shape, points) -> None:

@@ -132,21 +132,25 @@ def test_equals_the_slow_loop(case):
         **options,
     )
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-10)
-    single = dcnv3(
-        value.float(),
-        offset.float(),
-        mask.float(),
-        groups=groups,
-        offset_scale=scale,
-        kernel_size=kernel,
-        **options,
-    )
-    torch.testing.assert_close(single.double(), wanted, rtol=0, atol=1e-5)
+    for backend in ("torch", "numba"):
+        single = dcnv3(
+            value.float(),
+            offset.float(),
+            mask.float(),
+            groups=groups,
+            offset_scale=scale,
+            kernel_size=kernel,
+            backend=backend,
+            **options,
+        )
+        torch.testing.assert_close(single.double(), wanted, rtol=0, atol=1e-5)
 
 
 def test_points_far_outside_give_zero():
     value, offset, mask, _ = make(size=(5, 5), groups=2, width=4)
     assert dcnv3(value, offset + 100, mask, groups=2).abs().max() == 0
+    single = value.float(), offset.float() - 1e9, mask.float()
+    assert dcnv3(*single, groups=2, backend="numba").abs().max() == 0
 
 
 def test_zero_offsets_and_even_weights_are_a_box_mean():
@@ -163,6 +167,64 @@ def test_fused_softmax_equals_softmax_before():
         dcnv3(value, offset, mask, groups=2, softmax=True),
         dcnv3(value, offset, soft, groups=2),
     )
+
+
+@pytest.mark.parametrize("per_group", [1, 8, 16, 27, 40])  # whole vectors of 16 and 8 channels, and what is left over
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_compiled_loop_equals_pytorch_in_float64(per_group, threads):
+    value, offset, mask, _ = make(size=(70, 90), groups=3, width=3 * per_group, spread=20.0)
+    options = {"groups": 3, "offset_scale": 1.5, "softmax": True}
+    wanted = dcnv3(value, offset, 5 * mask, **options)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        got = dcnv3(value.float(), offset.float(), 5 * mask.float(), backend="numba", **options)
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(got.double(), wanted, rtol=0, atol=2e-5)
+
+
+def test_the_compiled_softmax_holds_at_extremes():
+    value, offset, mask, _ = make(size=(4, 4), groups=1, width=2)
+    logits = mask.float() * 0
+    logits[..., 0], logits[..., 1], logits[..., 2] = 3e4, 3e4 - 1, -3e4
+    options = {"groups": 1, "softmax": True}
+    wanted = dcnv3(value, offset, logits.double(), **options)
+    got = dcnv3(value.float(), offset.float(), logits, backend="numba", **options)
+    torch.testing.assert_close(got.double(), wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("where", ["value", "offset", "mask"])
+def test_nan_and_infinity_do_no_harm(where):
+    value, offset, mask, _ = make(size=(40, 40), groups=1, width=16)
+    inputs = {"value": value.float(), "offset": offset.float(), "mask": mask.float()}
+    for bad in (float("nan"), float("inf"), -float("inf"), 1e30):
+        broken = {k: t.clone() for k, t in inputs.items()}
+        broken[where][0, 3, 4, 0] = bad
+        out = dcnv3(*broken.values(), groups=1, softmax=True, backend="numba")
+        if where == "mask" and bad != 1e30 and bad != -float("inf"):
+            assert out[0, 3, 4].isnan().all()  # never a plausible number
+        assert out[1].isfinite().all()
+
+
+def test_choice_of_the_backend(monkeypatch):
+    from iood_helpers import dcnv3 as module
+
+    value, offset, mask, _ = make(size=(5, 5), groups=2, width=4)
+    single = value.float(), offset.float(), mask.float()
+    assert module._chosen("auto", *single) == "numba"
+    assert module._chosen("torch", *single) == "torch"
+    assert module._chosen("auto", value, offset, mask) == "torch"  # float64
+    trained = (single[0].clone().requires_grad_(), *single[1:])
+    assert module._chosen("auto", *trained) == "torch"
+    with torch.no_grad():
+        assert module._chosen("auto", *trained) == "numba"
+    with pytest.raises(ValueError, match="no gradients"):
+        module._chosen("numba", *trained)
+    monkeypatch.setattr(module, "_numba", lambda: None)
+    assert module._chosen("auto", *single) == "torch"
+    with pytest.raises(ValueError, match="the package numba"):
+        module._chosen("numba", *single)
 
 
 def test_gradients():
