@@ -14,12 +14,16 @@ import torch.nn.functional as F
 from mmengine.config import Config, ConfigDict
 from mmseg.registry import MODELS
 
-from . import internimage  # noqa: F401  (registers the backbone)
+from . import (
+    internimage,  # noqa: F401  (registers the backbone)
+    uper_head,
+)
 from .checkpoints import Checkpoint, load_checkpoint, load_strictly
 from .classes import NUM_CLASSES
 from .configs import MEAN, STD, model_config
 from .errors import CheckpointError
 from .images import read_image
+from .memory import keep_freed_memory
 
 Head = Literal["classes", "full"]
 
@@ -123,11 +127,15 @@ class Segmenter:
         )
 
     def _decode(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Decoder features and logits; the features are caught on their way into ``conv_seg``."""
+        """Decoder features and logits; with a foreign head the features are caught on their way into ``conv_seg``."""
+        head = self.model.decode_head
+        if self.device.type == "cpu" and uper_head.applies_to(head):
+            decoder = uper_head.decoder_features(head, features)
+            return decoder, head.cls_seg(decoder)
         caught: list[torch.Tensor] = []
-        hook = self.model.decode_head.conv_seg.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+        hook = head.conv_seg.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
         try:
-            logits = self.model.decode_head(features)
+            logits = head(features)
         finally:
             hook.remove()
         return caught[0], logits
@@ -155,7 +163,8 @@ def load_segmenter(
         ``"classes"`` slices a classifier with more rows than classes to the 19 classes before the soft-max (a notice is
         given); ``"full"`` keeps all rows in the soft-max.
     device
-        ``"auto"`` (CUDA if there is one), or a PyTorch device.
+        ``"auto"`` (CUDA if there is one), or a PyTorch device. On the CPU the process keeps freed memory for reuse
+        (:mod:`iood_helpers.memory`).
     sha256
         Expected checksum of the file if it is downloaded.
 
@@ -194,6 +203,8 @@ def load_segmenter(
         )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if str(device) == "cpu":
+        keep_freed_memory()
     return Segmenter(model, loaded, head=head, device=device)
 
 

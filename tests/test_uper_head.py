@@ -1,0 +1,65 @@
+"""The head in the cheaper order against mmseg's own."""
+
+from __future__ import annotations
+
+import mmseg.models  # noqa: F401  (registers heads)
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.config import ConfigDict
+from mmseg.registry import MODELS
+
+from iood_helpers import load_segmenter, uper_head
+from iood_helpers.configs import model_config
+
+
+def make_head(seed=0):
+    torch.manual_seed(seed)
+    config = model_config("nano", num_classes=19, head_channels=32)
+    head = MODELS.build(ConfigDict(config["decode_head"] | {"_scope_": "mmseg"})).eval()
+    for module in head.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as after training; a new one would change nothing
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    return head
+
+
+@pytest.mark.parametrize("size", [(64, 96), (61, 97), (8, 8)])
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_equals_mmseg(size, align_corners):
+    head = make_head()
+    head.align_corners = align_corners
+    maps = [torch.randn(2, c, -(-size[0] >> k), -(-size[1] >> k)) for k, c in enumerate(head.in_channels)]
+    with torch.inference_mode():
+        wanted = head.double()._forward_feature([m.double() for m in maps])
+        got = uper_head.decoder_features(head.float(), maps)
+    assert uper_head.applies_to(head)
+    torch.testing.assert_close(got.double(), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("small, large", [((3, 5), (12, 17)), ((4, 4), (4, 4)), ((1, 1), (5, 2))])
+def test_convolved_enlargement(small, large):
+    torch.manual_seed(0)
+    x, weight, out = torch.randn(2, 3, *small), torch.randn(4, 3, 3, 3), torch.randn(2, 4, *large)
+    enlarged = F.interpolate(x, large, mode="bilinear", align_corners=False)
+    wanted = out + F.conv2d(enlarged, weight, padding=1)
+    torch.testing.assert_close(uper_head.add_convolved_enlargement(out, x, weight), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_other_heads_are_left_to_mmseg():
+    head = make_head()
+    assert not uper_head.applies_to(head.train())
+    head.eval().fpn_bottleneck.conv.dilation = (2, 2)
+    assert not uper_head.applies_to(head)
+    assert not uper_head.applies_to(torch.nn.Identity())
+
+
+def test_the_segmenter_says_the_same_in_both_orders(monkeypatch):
+    image = (torch.rand(96, 160, 3, generator=torch.Generator().manual_seed(0)) * 255).byte().numpy()
+    segmenter = load_segmenter("nano")
+    fast = segmenter.predict(image)
+    monkeypatch.setattr(uper_head, "applies_to", lambda head: False)
+    slow = segmenter.predict(image)
+    assert (fast.classes == slow.classes).all()
+    for name in ("logits", "decoder", "confidence"):
+        assert abs(getattr(fast, name) - getattr(slow, name)).max() < 1e-4
