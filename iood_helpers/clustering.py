@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
-from sklearn.cluster import KMeans
+from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.utils.validation import check_is_fitted
 
 from .classes import NUM_CLASSES
@@ -19,6 +19,9 @@ from .files import write_atomically
 
 BATCH_ROWS = 65_536
 MAX_QUANTILES = 2000
+START_ROWS_PER_CLUSTER = 100
+"""With more pixels per cluster than this, k-means++ chooses the first centres from a sample: among all of them it takes
+longer than what follows, and the result is no better."""
 MIN_HELD_OUT = 50
 """Classes with fewer held-out pixels use the pooled distribution of all classes."""
 
@@ -114,13 +117,14 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         if len(x) < self.n_clusters:
             self.too_small_.append(c)
         k = max(1, min(self.n_clusters, len(x) // self.min_samples_per_cluster))
-        model = KMeans(k, n_init=self.n_init, max_iter=self.max_iter, random_state=self.random_state).fit(x)
-        squared = _squared_distances(x, model.cluster_centers_).min(1)
+        init = "k-means++" if len(x) <= START_ROWS_PER_CLUSTER * k else _start_from_a_sample
+        model = KMeans(k, init=init, n_init=self.n_init, max_iter=self.max_iter, random_state=self.random_state).fit(x)
         counts = np.bincount(model.labels_, minlength=k)
-        overall = max(float(np.sqrt(squared.mean())), 1e-6)
+        overall = max(float(np.sqrt(model.inertia_ / len(x))), 1e-6)
         spread = np.full(k, overall)
         if self.spread == "cluster":
             # A cluster of one or two twins has no spread of its own: half of the class's is the floor.
+            squared = _squared_distances(x, model.cluster_centers_).min(1)
             own = np.sqrt(np.bincount(model.labels_, squared, k) / np.maximum(counts, 1))
             spread = np.maximum(own, 0.5 * overall)
         self.centers_[c] = model.cluster_centers_.astype(np.float32)
@@ -266,11 +270,16 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         return X, y
 
 
+def _start_from_a_sample(x: np.ndarray, n_clusters: int, random_state: np.random.RandomState) -> np.ndarray:
+    rows = random_state.permutation(len(x))[: START_ROWS_PER_CLUSTER * n_clusters]
+    return kmeans_plusplus(x[rows], n_clusters, random_state=random_state)[0]
+
+
 def _squared_distances(x: np.ndarray, centers: np.ndarray) -> np.ndarray:
     """(n, k) squared Euclidean distances by one matrix product; both are centred first so that little cancels."""
     origin = centers.mean(0)
     x, centers = x - origin, centers - origin
-    squared = (x**2).sum(1)[:, None] - 2 * x @ centers.T + (centers**2).sum(1)
+    squared = np.einsum("ij,ij->i", x, x)[:, None] - 2 * x @ centers.T + (centers**2).sum(1)
     return np.maximum(squared, 0)
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from sklearn.decomposition import PCA
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .segmenter import Prediction
 
 PUBLISHED_DIM = 1536
+BATCH_PIXELS = 16_384
 Level = int | Literal["decoder", "logits"]
 
 
@@ -46,19 +48,29 @@ def sample_bilinear(feature: np.ndarray, pixels: np.ndarray, size: tuple[int, in
     numpy.ndarray
         (n, C) float32: what ``interpolate(mode="bilinear", align_corners=False)`` to ``size`` gives at these pixels.
     """
-    limits = np.array(feature.shape[1:]) - 1
-    scale = np.array(feature.shape[1:]) / np.array(size)
+    return _weighted(_as_rows(feature), *_neighbours(feature.shape[1:], pixels, size))
+
+
+def _as_rows(feature: np.ndarray) -> torch.Tensor:
+    """(C, h, w) as (h * w, C) with the numbers of a cell side by side."""
+    return torch.from_numpy(np.ascontiguousarray(feature)).flatten(1).T.contiguous()
+
+
+def _neighbours(shape: tuple[int, int], pixels: np.ndarray, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cells (n, 4) around each pixel in a map of a shape (h, w), and their weights (n, 4)."""
+    limits, scale = np.array(shape) - 1, np.array(shape) / np.array(size)
     position = np.clip((np.asarray(pixels, np.float64) + 0.5) * scale - 0.5, 0, limits)
     low = np.floor(position).astype(np.int64)
     high = np.minimum(low + 1, limits)
-    (wy, wx) = (position - low).astype(np.float32).T[..., None]
-    rows = feature.reshape(len(feature), -1).T
-    if len(pixels) > 64:  # a copy whose rows lie together pays when many are read
-        rows = np.ascontiguousarray(rows)
-    width = feature.shape[2]
-    top = rows[low[:, 0] * width + low[:, 1]] * (1 - wx) + rows[low[:, 0] * width + high[:, 1]] * wx
-    bottom = rows[high[:, 0] * width + low[:, 1]] * (1 - wx) + rows[high[:, 0] * width + high[:, 1]] * wx
-    return top * (1 - wy) + bottom * wy
+    part = (position - low).astype(np.float32)
+    cells = [y * shape[1] + x for y in (low[:, 0], high[:, 0]) for x in (low[:, 1], high[:, 1])]
+    weights = [y * x for y in (1 - part[:, 0], part[:, 0]) for x in (1 - part[:, 1], part[:, 1])]
+    return torch.from_numpy(np.stack(cells, 1)), torch.from_numpy(np.stack(weights, 1))
+
+
+def _weighted(rows: torch.Tensor, cells: torch.Tensor, weights: torch.Tensor) -> np.ndarray:
+    """Weighted sum (n, C) of some rows; a library function meant for words does it without copies."""
+    return F.embedding_bag(cells, rows, mode="sum", per_sample_weights=weights).numpy()
 
 
 def grid_pixels(grid: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
@@ -185,34 +197,41 @@ class PixelEmbedder:
             If features hold NaN, pixels lie outside the image, or :meth:`fit` is still to be called.
         """
         pixels = np.asarray(pixels).reshape(-1, 2)
+        vectors = None
+        for part, batch in self.batches(prediction, pixels):
+            if vectors is None:
+                vectors = np.empty((len(pixels), batch.shape[1]), np.float32)
+            vectors[part] = batch
+        return vectors
+
+    def batches(self, prediction: Prediction, pixels: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """What :meth:`transform` gives, some thousand pixels at a time: (which of them, their vectors)."""
+        pixels = np.asarray(pixels).reshape(-1, 2)
         size = prediction.size
         if len(pixels) and (pixels.min() < -0.5 or (pixels > np.array(size) - 0.5).any()):
             raise EmbeddingError(f"Some pixels lie outside the image of {size[0]} x {size[1]} pixels.")
         maps = self._maps(prediction)
         self._prepare(sum(len(m) for m in maps))
-        if self.weight_ is None:
-            vectors = np.concatenate([sample_bilinear(m, pixels, size) for m in maps], 1)
-            return self._standardized(vectors)
-        parts, start = 0, 0
-        for m in maps:
-            channels = slice(start, start + len(m))
-            start += len(m)
-            weight = self.weight_[:, channels]
-            if self.standardize:
-                weight = weight / self.scale_[channels]
-            # Both orders are exact. Coarse maps have fewer cells than there are pixels asked for: project these first.
-            if m[0].size < len(pixels):
-                parts = parts + sample_bilinear(np.tensordot(weight, m, 1), pixels, size)
+        ends = np.cumsum([len(m) for m in maps])
+        weights, bias = [None] * len(maps), None
+        if self.weight_ is not None:
+            folded = self.weight_ / self.scale_ if self.standardize else self.weight_
+            weights = [torch.from_numpy(folded[:, end - len(m) : end]) for end, m in zip(ends, maps, strict=True)]
+            bias = self.bias_ - folded @ self.mean_ if self.standardize else self.bias_
+        readers = [_reader(m, weight, len(pixels), size) for m, weight in zip(maps, weights, strict=True)]
+        for start in range(0, max(len(pixels), 1), BATCH_PIXELS):
+            part = slice(start, start + BATCH_PIXELS)
+            parts = [read(pixels[part]) for read in readers]
+            if bias is None:
+                yield part, self._standardize(np.concatenate(parts, 1))
             else:
-                parts = parts + sample_bilinear(m, pixels, size) @ weight.T
-        bias = self.bias_ - self.weight_ @ (self.mean_ / self.scale_) if self.standardize else self.bias_
-        return parts + bias
+                yield part, sum(parts[1:], start=parts[0] + bias)
 
     def apply(self, raw: np.ndarray) -> np.ndarray:
         """Standardise and project vectors (n, C) of :attr:`raw`: (n, D) float32, what :meth:`transform` gives."""
         raw = np.asarray(raw, np.float32)
         self._prepare(raw.shape[1])
-        vectors = self._standardized(raw)
+        vectors = self._standardize(raw.copy())
         return vectors if self.weight_ is None else vectors @ self.weight_.T + self.bias_
 
     def transform_grid(self, prediction: Prediction) -> np.ndarray:
@@ -269,5 +288,25 @@ class PixelEmbedder:
         if (self.standardize and not fitted["standardize"]) or (self.projection == "pca" and not fitted["pca"]):
             raise EmbeddingError("This embedder has still to learn from a sample; call fit with raw vectors first.")
 
-    def _standardized(self, vectors: np.ndarray) -> np.ndarray:
-        return (vectors - self.mean_) / self.scale_ if self.standardize else vectors
+    def _standardize(self, vectors: np.ndarray) -> np.ndarray:
+        """In place."""
+        if self.standardize:
+            vectors -= self.mean_
+            vectors /= self.scale_
+        return vectors
+
+
+def _reader(
+    feature: np.ndarray, weight: torch.Tensor | None, wanted: int, size: tuple[int, int]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Function that gives the values of a map at pixels, projected if there is a weight (D, C).
+
+    Both orders are exact. Maps with fewer cells than there are pixels wanted are projected first.
+    """
+    rows, shape = _as_rows(feature), feature.shape[1:]
+    if weight is None:
+        return lambda pixels: _weighted(rows, *_neighbours(shape, pixels, size))
+    if len(rows) < wanted:
+        projected = rows @ weight.T
+        return lambda pixels: _weighted(projected, *_neighbours(shape, pixels, size))
+    return lambda pixels: _weighted(rows, *_neighbours(shape, pixels, size)) @ weight.T.numpy()

@@ -14,14 +14,13 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
 from .calibration import Recalibration, log_odds
+from .classes import NUM_CLASSES
 from .clustering import ClassKMeans
-from .embeddings import PixelEmbedder
+from .embeddings import PixelEmbedder, grid_pixels
 from .errors import RefinementError
 
 if TYPE_CHECKING:
     from .segmenter import Prediction
-
-BATCH_PIXELS = 16_384
 
 
 def refine_confidence(
@@ -95,19 +94,23 @@ def refine_published(
     if fresh_projection_seed is not None:
         embedder = embedder.reinitialised(fresh_projection_seed)
     mask = np.zeros(prediction.size, bool)
-    gated = prediction.confidence < gate
-    for c in np.unique(prediction.classes[gated]):
-        pixels = np.argwhere(gated & (prediction.classes == c))
-        if int(c) not in kmeans.centers_:
-            continue
-        nearest, total = np.empty(len(pixels), np.float32), 0.0
-        for start in range(0, len(pixels), BATCH_PIXELS):
-            part = slice(start, start + BATCH_PIXELS)
-            distance = _distances(kmeans, embedder.transform(prediction, pixels[part]), int(c))
-            nearest[part] = distance.min(1)
-            total += float(distance.sum(dtype=np.float64))
-        mean = total / (len(pixels) * len(kmeans.centers_[int(c)]))
-        far = pixels[nearest > factor * mean]
+    pixels = np.argwhere(prediction.confidence < gate)
+    classes = prediction.classes[pixels[:, 0], pixels[:, 1]]
+    known = np.isin(classes, list(kmeans.centers_))
+    pixels, classes = pixels[known], classes[known]
+    nearest, total = np.empty(len(pixels), np.float32), np.zeros(NUM_CLASSES)
+    if len(pixels):
+        for part, vectors in embedder.batches(prediction, pixels):
+            _check_length(kmeans, vectors)
+            for c in np.unique(classes[part]):
+                of_class = classes[part] == c
+                distance = kmeans.distances(vectors[of_class], int(c))
+                nearest[part][of_class] = distance.min(1)
+                total[c] += distance.sum(dtype=np.float64)
+    for c in np.unique(classes):
+        of_class = classes == c
+        mean = total[c] / (of_class.sum() * len(kmeans.centers_[int(c)]))
+        far = pixels[of_class][nearest[of_class] > factor * mean]
         mask[far[:, 0], far[:, 1]] = True
     confidence = prediction.confidence.copy()
     confidence[mask] = replacement
@@ -233,9 +236,11 @@ def _scaled_grid(prediction, kmeans, embedder) -> tuple[np.ndarray, np.ndarray]:
     if not getattr(kmeans, "quantiles_", None):
         raise RefinementError("The clusters are not calibrated; call ClassKMeans.calibrate with held-out pixels first.")
     classes = prediction.logits.argmax(0)
-    vectors = embedder.transform_grid(prediction).reshape(classes.size, -1)
-    _check_length(kmeans, vectors)
-    return kmeans.scaled_distance(vectors, classes.ravel()).reshape(classes.shape), classes
+    scaled = np.empty(classes.size, np.float32)
+    for part, vectors in embedder.batches(prediction, grid_pixels(classes.shape, prediction.size)):
+        _check_length(kmeans, vectors)
+        scaled[part] = kmeans.scaled_distance(vectors, classes.ravel()[part])
+    return scaled.reshape(classes.shape), classes
 
 
 def _novelty(prediction, kmeans, scaled, classes, quantile, smooth) -> np.ndarray:
@@ -248,11 +253,6 @@ def enlarge(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Map (h, w) at the size (H, W) of the image, bilinear, float32."""
     grid = torch.from_numpy(np.ascontiguousarray(values, np.float32))[None, None]
     return F.interpolate(grid, size, mode="bilinear", align_corners=False)[0, 0].numpy()
-
-
-def _distances(kmeans: ClassKMeans, vectors: np.ndarray, c: int) -> np.ndarray:
-    _check_length(kmeans, vectors)
-    return kmeans.distances(vectors, c)
 
 
 def _check_length(kmeans: ClassKMeans, vectors: np.ndarray) -> None:

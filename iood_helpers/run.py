@@ -125,7 +125,7 @@ def run(names: list[str], parameters: dict[str, Any], *, profile: str, book: boo
         "parameters": parameters,
         "python": platform.python_version(),
         "versions": {package: version(package) for package in PACKAGES},
-        "commit": _commit(),
+        "commit": git_commit(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
         "device": _device(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -226,7 +226,7 @@ def _for_book(executed: Path) -> str:
     return nbformat.writes(notebook)
 
 
-def _commit() -> str | None:
+def git_commit() -> str | None:
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
         state = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True)

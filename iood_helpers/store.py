@@ -7,6 +7,7 @@ process that dies leaves at most rows that nobody counts; they are cut off when 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from .segmenter import Segmenter
 
 FORMAT = 1
-CHUNK_ROWS = 16_384
+CHUNK_BYTES = 4_000_000  # what an image adds to a chunk that is not full rewrites it, so chunks are kept small
+MIN_CHUNK_ROWS = 256
 COLUMNS = {"label": "u1", "predicted": "u1", "image": "i4", "confidence": "f4", "pixel": "i4", "embeddings": "f4"}
 
 
@@ -90,7 +92,8 @@ class EmbeddingStore:
         group = zarr.create_group(path / "rows.zarr")
         for name, kind in COLUMNS.items():
             tail = {"pixel": (2,), "embeddings": (dim,)}.get(name, ())
-            group.create_array(name, shape=(0, *tail), chunks=(CHUNK_ROWS, *tail), dtype=kind)
+            rows = max(MIN_CHUNK_ROWS, CHUNK_BYTES // (np.dtype(kind).itemsize * math.prod(tail)))
+            group.create_array(name, shape=(0, *tail), chunks=(rows, *tail), dtype=kind)
         progress = {"format": FORMAT, "parameters": parameters, "names": [], "rows": 0, "complete": False}
         write_json(path / "progress.json", progress)
         return cls(path, progress)
