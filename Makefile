@@ -4,7 +4,7 @@ PROFILE ?= mini
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup run book test lint format real lock clean
+.PHONY: setup run book test bench lint format real lock clean
 
 setup: $(READY)
 
@@ -26,6 +26,9 @@ test: setup
 
 real: setup  ## the same chain on photographs: make real IOOD_DATA=/folder/that/holds/camvid
 	$(BIN)/python -m iood_helpers.run --profile camvid
+
+bench: setup  ## measure ours beside the plain way, into benchmarks/RESULTS.md
+	$(BIN)/python benchmarks/run.py
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/nbstripout --verify notebooks/*.ipynb

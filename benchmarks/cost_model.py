@@ -1,0 +1,72 @@
+"""What a forward pass costs: arithmetic counted, seconds predicted from it and measured; and whole data sets."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+
+import mmseg.models  # noqa: F401  (registers heads and segmentors)
+import torch
+from measuring import peak_memory, seconds
+from mmengine.config import ConfigDict
+from mmseg.registry import MODELS
+from torch.utils.flop_counter import FlopCounterMode
+
+from iood_helpers import internimage, uper_head
+from iood_helpers.configs import model_config
+from iood_helpers.dcnv3 import dcnv3
+from iood_helpers.memory import keep_freed_memory
+
+SIZE = (512, 1024)
+CORNERS = 4
+
+
+def forward(model: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
+    """As the segmenter does it."""
+    return model.decode_head.cls_seg(uper_head.decoder_features(model.decode_head, model.extract_feat(image)))
+
+
+def arithmetic(model: torch.nn.Module, image: torch.Tensor) -> float:
+    """Operations of a pass: products and sums of matrices and convolutions, and those of the DCNv3 core."""
+    core = 0
+
+    def counted(value, offset, mask, **options):
+        nonlocal core
+        core += 2 * CORNERS * mask.numel() * (value.shape[-1] // options["groups"])
+        return dcnv3(value, offset, mask, **options)
+
+    internimage.dcnv3 = counted
+    try:
+        with FlopCounterMode(display=False) as counter:
+            forward(model, image)
+    finally:
+        internimage.dcnv3 = dcnv3
+    return counter.get_total_flops() + core
+
+
+def machine_rate(n: int = 3072) -> float:
+    """Operations per second of a large float32 matrix product on this machine."""
+    x, y = torch.randn(n, n), torch.randn(n, n)
+    torch.mm(x, y)
+    return 2 * n**3 / statistics.median(seconds(lambda: torch.mm(x, y)) for _ in range(5))
+
+
+def main(sizes: list[str]) -> None:
+    for size in sizes:
+        torch.manual_seed(0)
+        model = MODELS.build(ConfigDict(model_config(size, num_classes=19))).eval()
+        image = torch.randn(1, 3, *SIZE)
+        flop, weights = arithmetic(model, image), sum(p.numel() * p.element_size() for p in model.parameters())
+        keep_freed_memory(False)
+        memory = peak_memory(lambda m=model, i=image: forward(m, i))
+        keep_freed_memory()
+        forward(model, image)
+        measured = statistics.median(seconds(lambda m=model, i=image: forward(m, i)) for _ in range(3))
+        row = {"model": size, "flop": flop, "weights": weights, "memory": memory}
+        print(json.dumps({**row, "measured": measured, "predicted": flop / machine_rate()}), flush=True)
+
+
+if __name__ == "__main__":
+    with torch.inference_mode():
+        main(sys.argv[1:] or ["nano", "t", "l", "xl"])
