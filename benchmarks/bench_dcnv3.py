@@ -47,7 +47,7 @@ def main() -> None:
         errors = {name: (way().double() - exact).abs().max().item() for name, way in ways.items()}
         what = f"DCNv3 core {height} x {width} x {channels}, {groups} groups"
         agreement = f"error to float64 {errors['ours']:.0e}, plain {errors['plain']:.0e}"
-        rows.append(compare(what, ways["plain"], ways["ours"], agreement, rounds=15))
+        rows.append(compare(what, ways["plain"], ways["ours"], agreement, rounds=9))
     report(rows)
 
 
