@@ -87,18 +87,26 @@ def labelled_bars(values: Mapping[str, float], title: str, axis: str) -> go.Figu
     return figure.update_layout(title=title, xaxis_title=axis, height=140 + 32 * len(values))
 
 
-def grouped_bars(table: Mapping[str, Mapping[str, float]], title: str, axis: str) -> go.Figure:
-    """Bars of several methods side by side: ``{method: {group: value}}``."""
+def grouped_bars(
+    table: Mapping[str, Mapping[str, float]], title: str, axis: str, *, horizontal: bool = False
+) -> go.Figure:
+    """Bars of several methods side by side: ``{method: {group: value}}``; horizontal ones leave room for many groups."""
     figure = go.Figure()
     for method, row in table.items():
+        groups, values = list(row), list(row.values())
+        group, value = ("y", "x") if horizontal else ("x", "y")
         figure.add_bar(
+            **{group: groups, value: values, "orientation": "h" if horizontal else "v"},
             name=method,
-            x=list(row),
-            y=list(row.values()),
             marker_color=METHOD_COLOURS.get(method),
-            hovertemplate="%{x}, " + method + ": %{y:.3f}<extra></extra>",
+            hovertemplate=f"%{{{group}}}, {method}: %{{{value}:.3f}}<extra></extra>",
         )
-    return figure.update_layout(title=title, yaxis_title=axis, barmode="group", legend=LEGEND)
+    figure.update_layout(title=title, barmode="group", legend=LEGEND)
+    if not horizontal:
+        return figure.update_layout(yaxis_title=axis)
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    legend = {"orientation": "h", "y": 1.0, "yanchor": "bottom"}
+    return figure.update_layout(xaxis_title=axis, height=160 + 34 * len(groups), legend=legend)
 
 
 def intervals(table: Mapping[str, Mapping[str, tuple[float, float, float]]], title: str, axis: str) -> go.Figure:
