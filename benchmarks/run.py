@@ -30,6 +30,7 @@ SCRIPTS = [
     "bench_kmeans",
     "bench_metrics",
     "bench_extraction",
+    "cost_model",
 ]
 PACKAGES = ["torch", "numba", "numpy", "scikit-learn", "onedl-mmsegmentation"]
 
@@ -99,15 +100,14 @@ def cost_table(rows: list[dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", nargs="+", choices=[*SCRIPTS, "cost_model"], help="print these, and write nothing")
+    parser.add_argument("--only", nargs="+", choices=SCRIPTS, default=SCRIPTS, help="measure just these")
     args = parser.parse_args()
-    if args.only:
-        for script in args.only:
-            print(*map(json.dumps, lines_of(script)), sep="\n")
-        return
-    rows = [row for script in tqdm(SCRIPTS, desc="benchmarks") for row in lines_of(script)]
-    costs = lines_of("cost_model")
-    parts = [machine(), "## Side by side", comparison_table(rows), "## What a forward pass costs", cost_table(costs)]
+    found = {script: lines_of(script) for script in tqdm(args.only, desc="benchmarks")}
+    costs = found.pop("cost_model", [])
+    rows = [row for lines in found.values() for row in lines]
+    parts = [machine(), "## Side by side", comparison_table(rows)]
+    if costs:
+        parts += ["## What a forward pass costs", cost_table(costs)]
     text = "\n\n".join(parts) + "\n"
     write_atomically(HERE / "RESULTS.md", lambda path: path.write_text(text))
 

@@ -90,7 +90,7 @@ def labelled_bars(values: Mapping[str, float], title: str, axis: str) -> go.Figu
 def grouped_bars(
     table: Mapping[str, Mapping[str, float]], title: str, axis: str, *, horizontal: bool = False
 ) -> go.Figure:
-    """Bars of several methods side by side: ``{method: {group: value}}``; horizontal ones leave room for many groups."""
+    """Bars of several methods side by side: ``{method: {group: value}}``; horizontal ones suit many groups."""
     figure = go.Figure()
     for method, row in table.items():
         groups, values = list(row), list(row.values())
