@@ -7,7 +7,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 
-from iood_helpers.clustering import ClassKMeans
+from iood_helpers.clustering import START_ROWS_PER_CLUSTER, ClassKMeans
 from iood_helpers.errors import ClusteringError
 
 
@@ -140,3 +140,11 @@ def test_bad_input(tmp_path):
     (tmp_path / "half.safetensors").write_bytes(b"half a file")
     with pytest.raises(ClusteringError, match=r"half\.safetensors"):
         ClassKMeans.load(tmp_path / "half.safetensors")
+
+
+def test_many_pixels_start_from_a_sample_and_end_as_well():
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(6000, 8)) + 6 * rng.normal(size=(12, 8)).repeat(500, axis=0)).astype(np.float32)
+    model = ClassKMeans(n_clusters=12, n_init=3).fit(x, np.zeros(len(x), int))
+    assert len(x) > START_ROWS_PER_CLUSTER * model.n_clusters
+    assert model.inertia_[0] < 1.01 * KMeans(12, n_init=3, random_state=0).fit(x).inertia_
