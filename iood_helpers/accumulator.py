@@ -10,36 +10,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 
 from . import ranking
 from .classes import NUM_CLASSES, VOID
 from .errors import MetricsError
 from .ranking import LEVELS
-
-SAMPLED_PIXELS = 100_000
-"""Pixels per image that enter the metrics of ranking and calibration."""
-
-
-def sample_pixels(gt: np.ndarray, limit: int = SAMPLED_PIXELS) -> np.ndarray:
-    """Pixels of one image that enter the metrics of ranking: all non-void ones, or ``limit`` drawn from them.
-
-    Parameters
-    ----------
-    gt : ndarray of int, any shape
-        Train ids; 255 is void.
-    limit : int
-        The most pixels to return.
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-        Sorted indices into the flattened ground truth. The draw is the protocol's: NumPy's legacy generator
-        started with seed 1 for each image (the global generator is left alone).
-    """
-    indices = np.flatnonzero(gt != VOID)
-    if indices.size > limit:
-        indices = np.sort(np.random.RandomState(1).choice(indices, limit, replace=False))
-    return indices
+from .sampling import sample_pixels
 
 
 def per_class_iou(confusion: np.ndarray) -> np.ndarray:
@@ -64,6 +41,16 @@ def per_class_iou(confusion: np.ndarray) -> np.ndarray:
     hit = np.diagonal(confusion, axis1=-2, axis2=-1)
     union = confusion.sum(axis=-1) + confusion.sum(axis=-2) - hit
     return np.divide(hit, union, out=np.full(hit.shape, np.nan), where=union > 0)
+
+
+@njit(cache=True, nogil=True)
+def _count_pairs(gt, classes, invalid):
+    """Pixels by ground truth (rows) and prediction (columns), without void and invalid ones; maps are flat uint8."""
+    counts = np.zeros((4, NUM_CLASSES, NUM_CLASSES), np.int64)  # neighbours are alike: in turn, none waits for the last
+    for i in range(len(gt)):
+        if gt[i] != VOID and not invalid[i]:
+            counts[i & 3, gt[i], classes[i]] += 1
+    return counts.sum(0)
 
 
 class ReliabilityCurve(NamedTuple):
@@ -128,7 +115,7 @@ class BravoAccumulator:
         classes, levels = _array(classes), _array(confidence)
         labelled = gt is not None
         gt = _array(gt) if labelled else np.zeros(classes.shape, dtype=np.uint8)
-        invalid = np.zeros(classes.shape, dtype=bool) if invalid is None else _array(invalid) != 0
+        invalid = np.zeros(classes.shape, dtype=bool) if invalid is None else _array(invalid).astype(bool, copy=False)
         shapes = {"gt": gt, "invalid": invalid, "classes": classes, "confidence": levels}
         if len({array.shape for array in shapes.values()}) > 1:
             shown = ", ".join(f"{key} {array.shape}" for key, array in shapes.items())
@@ -137,12 +124,10 @@ class BravoAccumulator:
         self._check_ids(classes, "predicted classes", void=False)
         indices = sample_pixels(gt)
         gt, invalid, classes = gt.ravel(), invalid.ravel(), classes.ravel()
-        levels = self._levels(levels)[indices]
+        levels = self._levels(levels.ravel(), indices)
 
-        valid = (gt != VOID) & ~invalid
-        pairs = gt[valid].astype(np.int64) * NUM_CLASSES + classes[valid].astype(np.int64)
         right, ood = gt[indices] == classes[indices], invalid[indices]
-        self.confusion += np.bincount(pairs, minlength=NUM_CLASSES**2).reshape(NUM_CLASSES, NUM_CLASSES)
+        self.confusion += _count_pairs(gt.astype(np.uint8, copy=False), classes.astype(np.uint8, copy=False), invalid)
         self.correct += np.bincount(levels[right & ~ood], minlength=LEVELS)
         self.wrong += np.bincount(levels[~right & ~ood], minlength=LEVELS)
         self.invalid += np.bincount(levels[ood], minlength=LEVELS)
@@ -250,7 +235,9 @@ class BravoAccumulator:
     def _check_ids(self, ids: np.ndarray, what: str, void: bool) -> None:
         if not np.issubdtype(ids.dtype, np.integer):
             raise MetricsError(f"The {what}{self._of()} have type {ids.dtype}; pass integers.")
-        wrong = (ids < 0) | (ids >= NUM_CLASSES)
+        wrong = ids >= NUM_CLASSES
+        if ids.dtype.kind != "u":
+            wrong |= ids < 0
         if void:
             wrong &= ids != VOID
         if wrong.any():
@@ -258,8 +245,8 @@ class BravoAccumulator:
             allowed = "0..18 or 255 for void" if void else "0..18"
             raise MetricsError(f"The {what}{self._of()} hold the ids {found}; pass train ids {allowed}.")
 
-    def _levels(self, confidence: np.ndarray) -> np.ndarray:
-        """Confidence levels 0..65535 as int64, flattened."""
+    def _levels(self, confidence: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """Confidence levels 0..65535 of some pixels as int64; all pixels must be within the range."""
         if np.issubdtype(confidence.dtype, np.floating):
             # softmax rounding may leave 1.0000001; anything more is another quantity (a logit, a percentage)
             low, high, unit = -1e-5, 1 + 1e-5, "floats 0..1"
@@ -268,14 +255,14 @@ class BravoAccumulator:
             low, high, unit, scale = 0, LEVELS - 1, "levels 0..65535", None
         else:
             raise MetricsError(f"The confidences{self._of()} have type {confidence.dtype}; pass floats 0..1 or uint16.")
-        flat = confidence.ravel()
-        if flat.size and not (flat.min() >= low and flat.max() <= high):
+        if confidence.size and not (confidence.min() >= low and confidence.max() <= high):
             raise MetricsError(
-                f"The confidences{self._of()} span {flat.min()} to {flat.max()}; pass {unit} without NaN."
+                f"The confidences{self._of()} span {confidence.min()} to {confidence.max()}; pass {unit} without NaN."
             )
+        chosen = confidence[indices]
         if scale is None:
-            return flat.astype(np.int64)
-        return np.round(flat.astype(np.float64).clip(0, 1) * scale).astype(np.int64)
+            return chosen.astype(np.int64)
+        return np.round(chosen.astype(np.float64).clip(0, 1) * scale).astype(np.int64)
 
 
 def _array(values: Any) -> np.ndarray:

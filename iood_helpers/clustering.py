@@ -19,7 +19,7 @@ from .files import write_atomically
 
 BATCH_ROWS = 65_536
 MAX_QUANTILES = 2000
-START_ROWS_PER_CLUSTER = 100
+START_ROWS_PER_CLUSTER = 200
 """With more pixels per cluster than this, k-means++ chooses the first centres from a sample: among all of them it takes
 longer than what follows, and the result is no better."""
 MIN_HELD_OUT = 50
@@ -272,7 +272,8 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
 
 def _start_from_a_sample(x: np.ndarray, n_clusters: int, random_state: np.random.RandomState) -> np.ndarray:
     rows = random_state.permutation(len(x))[: START_ROWS_PER_CLUSTER * n_clusters]
-    return kmeans_plusplus(x[rows], n_clusters, random_state=random_state)[0]
+    # In float64, or scikit-learn converts the sample anew for each centre.
+    return kmeans_plusplus(x[rows].astype(np.float64), n_clusters, random_state=random_state)[0].astype(x.dtype)
 
 
 def _squared_distances(x: np.ndarray, centers: np.ndarray) -> np.ndarray:
