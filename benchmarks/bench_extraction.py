@@ -28,7 +28,9 @@ def main() -> None:
     prediction = make_prediction("t", SIZE)
     label = prediction.classes.copy()
     sample = SimpleNamespace(name="image", image=lambda: None, label=lambda: label)
-    segmenter = SimpleNamespace(predict=lambda image: prediction, checkpoint=SimpleNamespace(sha256="none"))
+    segmenter = SimpleNamespace(
+        predict=lambda image: prediction, checkpoint=SimpleNamespace(sha256="none"), precision="float32"
+    )
 
     class Images(list):
         name, split = "benchmark", "all"

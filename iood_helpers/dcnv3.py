@@ -61,13 +61,18 @@ def dcnv3(
     Returns
     -------
     torch.Tensor
-        Shape (N, H_out, W_out, C), same type and device as ``value``.
+        Shape (N, H_out, W_out, C), same type and device as ``value``. Inputs of 16 bits are computed in float32.
 
     Raises
     ------
     ValueError
         If shapes do not fit together, or ``backend`` is unknown or cannot compute this.
     """
+    if value.dtype in (torch.bfloat16, torch.float16):  # positions in pixels need more digits
+        options = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
+        single = (tensor.float() for tensor in (value, offset, mask))
+        options |= {"groups": groups, "offset_scale": offset_scale, "softmax": softmax, "backend": backend}
+        return dcnv3(*single, **options).to(value)
     kernel, stride, padding, dilation = (_pair(x) for x in (kernel_size, stride, padding, dilation))
     batch, height, width, channels = value.shape
     points = kernel[0] * kernel[1]

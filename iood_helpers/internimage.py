@@ -196,7 +196,7 @@ class InternImageBlock(nn.Module):
                 x = self.post_norms[self.post_norm_block_ids.index(index)](x)
         if self.norm is not None:
             x = self.norm(x)
-        return x, x if self.downsample is None else self.downsample(x)
+        return x, x if self.downsample is None else self.downsample(x).to(x)
 
 
 @MODELS.register_module()
@@ -319,7 +319,7 @@ class InternImage(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Feature maps of the levels in ``out_indices``, each (N, C_i, H_i, W_i) and contiguous."""
-        x = self.pos_drop(self.patch_embed(x))
+        x = self.pos_drop(self.patch_embed(x)).to(x)  # under autocast, too, the residual sums keep all digits
         outputs = []
         for index, level in enumerate(self.levels):
             out, x = level(x)

@@ -224,6 +224,8 @@ def extract_embeddings(
         "per": per,
         "sample_seed": seed,
     }
+    if segmenter.precision != "float32":
+        parameters["precision"] = segmenter.precision
     store: EmbeddingStore | None = None
     if (Path(path) / "progress.json").is_file():
         known = EmbeddingStore.open(path)

@@ -227,6 +227,43 @@ def test_choice_of_the_backend(monkeypatch):
         module._chosen("numba", *single)
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+def test_short_numbers_are_computed_in_float32(kind, backend):
+    # 300 columns: bfloat16 has no digits left for a fraction of a pixel there
+    value, offset, mask, _ = make(size=(3, 300), groups=2, width=32)
+    short = [tensor.to(kind) for tensor in (value, offset, mask)]
+    got = dcnv3(*short, groups=2, softmax=True, backend=backend)
+    wanted = dcnv3(*(tensor.double() for tensor in short), groups=2, softmax=True)
+    assert got.dtype == kind
+    torch.testing.assert_close(got.double(), wanted, rtol=torch.finfo(kind).eps, atol=1e-3)
+
+
+def test_threads_are_those_of_pytorch(monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from iood_helpers import dcnv3_numba
+
+    asked, value = [], torch.randn(1, 16, 16, 4)
+    offset, mask = torch.randn(1, 16, 16, 18), torch.randn(1, 16, 16, 9)
+
+    def pool(threads):
+        asked.append(threads)
+        return ThreadPoolExecutor(threads)
+
+    monkeypatch.setattr(dcnv3_numba, "_pool", pool)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            outs = [dcnv3(value, offset, mask, groups=1, backend="numba") for _ in range(2)]
+            assert torch.equal(*outs)  # whichever thread took which rows
+            assert torch.get_num_threads() == threads  # and PyTorch's own are left as they were
+    finally:
+        torch.set_num_threads(before)
+    assert set(asked) == {1, 4}  # the calling thread works, too; one thread needs no pool
+
+
 def test_gradients():
     value, offset, mask, _ = make(size=(3, 4), groups=2, width=4, spread=0.4)
     inputs = [x.requires_grad_() for x in (value, offset, mask)]

@@ -57,6 +57,20 @@ def test_official_names_shapes_and_order(size):
     assert [(k, list(v.shape)) for k, v in skeleton(size).state_dict().items()] == list(wanted.items())
 
 
+@pytest.mark.parametrize("flags", [{}, {"post_norm": True}, {"res_post_norm": True}, {"layer_scale": 1.0}])
+def test_under_autocast_the_residual_sums_stay_float32(flags):
+    torch.manual_seed(0)
+    model = InternImage(**SMALL, **flags).eval()
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        exact = model(image)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = model(image)
+    for one, other in zip(exact, rounded, strict=True):
+        assert other.dtype == torch.float32 and not torch.equal(one, other)
+        assert (one - other).norm() < 0.05 * one.norm()
+
+
 @pytest.mark.parametrize("size", [(64, 64), (65, 97), (33, 32), (50, 130)])
 def test_any_input_size_gives_four_maps_rounded_up(size):
     outputs = InternImage(**SMALL)(torch.randn(1, 3, *size))

@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from safetensors.torch import save_file
 
+from iood_helpers import uper_head
 from iood_helpers.checkpoints import guess_size, known_checkpoints, load_checkpoint
 from iood_helpers.configs import MEAN, STD, model_config
+from iood_helpers.datasets import load_dataset
 from iood_helpers.errors import CheckpointError, DatasetError
 from iood_helpers.segmenter import load_segmenter
 
@@ -219,3 +221,39 @@ def test_shipped_checkpoints_load(name):
     segmenter = load_segmenter(name)
     assert segmenter.info["size"] == "nano" and segmenter.info["head_rows"] == 19
     assert segmenter.checkpoint.path.stat().st_size < 8_000_000
+
+
+@pytest.mark.parametrize("head", ["UPerNet in our order", "left to mmseg"])
+def test_bfloat16_says_nearly_the_same(monkeypatch, head):
+    if head == "left to mmseg":
+        monkeypatch.setattr(uper_head, "applies_to", lambda head: False)
+    exact, rounded = load_segmenter("nano"), load_segmenter("nano", precision="bfloat16")
+    for sample in load_dataset("mini/val", limit=3):
+        a, b = exact.predict(sample.image()), rounded.predict(sample.image())
+        assert (a.classes == b.classes).mean() > 0.995
+        assert 1e-5 < abs(a.confidence - b.confidence).mean() < 0.005
+        for one, other in zip((*a.features, a.decoder), (*b.features, b.decoder), strict=True):
+            assert other.dtype == np.float32
+            assert 1e-3 < np.linalg.norm(one - other) / np.linalg.norm(one) < 0.03
+        if head != "left to mmseg":  # few ties: the classifier is not rounded
+            assert len(np.unique(b.logits)) > 0.9 * b.logits.size
+
+
+def test_bfloat16_halves_the_weights_of_products():
+    exact, rounded = (load_segmenter("nano", precision=p) for p in ("float32", "bfloat16"))
+    size = {s: sum(p.numel() * p.element_size() for p in s.model.parameters()) for s in (exact, rounded)}
+    assert size[rounded] < 0.52 * size[exact]
+    assert rounded.model.decode_head.conv_seg.weight.dtype == torch.float32
+    assert (exact.info["precision"], rounded.info["precision"]) == ("float32", "bfloat16")
+    with pytest.raises(CheckpointError, match="Unknown precision 'half'"):
+        load_segmenter("nano", precision="half")
+
+
+@pytest.mark.real_data
+def test_bfloat16_on_photographs(real_data):
+    if not (real_data / "camvid").is_dir():
+        pytest.skip(f"{real_data} holds no camvid folder")
+    exact, rounded = (load_segmenter("nano-camvid", precision=p) for p in ("float32", "bfloat16"))
+    images = [sample.image() for sample in load_dataset("camvid/test", root=real_data, limit=3)]
+    agreement = [(exact.predict(i).classes == rounded.predict(i).classes).mean() for i in images]
+    assert min(agreement) > 0.98

@@ -36,6 +36,7 @@ class Segmenter:
 
     breaks_at: int | None = None
     checkpoint: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(sha256="0" * 64))
+    precision: str = "float32"
 
     def predict(self, image):
         if image == self.breaks_at:
@@ -122,6 +123,14 @@ def test_other_parameters_are_refused_and_named(tmp_path):
     extract(tmp_path / "store")
     with pytest.raises(EmbeddingError, match="sample_seed: 0 instead of 7"):
         extract(tmp_path / "store", seed=7)
+
+
+def test_precisions_are_not_mixed(tmp_path):
+    extract(tmp_path / "store")
+    with pytest.raises(EmbeddingError, match="precision: None instead of bfloat16"):
+        extract_embeddings(
+            Segmenter(precision="bfloat16"), Dataset(), PixelEmbedder((0,)), tmp_path / "store", n_per_class=40
+        )
 
 
 def test_no_store_and_a_damaged_one(tmp_path):
