@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import statistics
 import sys
 from functools import partial
 
 import mmseg.models  # noqa: F401  (registers heads and segmentors)
 import torch
-from measuring import compare, report
+from measuring import in_turn, peak_memory, report, row
 from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 
@@ -16,33 +18,47 @@ from iood_helpers.configs import model_config
 from iood_helpers.dcnv3 import dcnv3
 from iood_helpers.memory import keep_freed_memory
 
+plain_dcnv3 = partial(dcnv3, backend="torch")
+
 
 def main(sizes: list[str]) -> None:
     for size in sizes:
         torch.manual_seed(0)
         model = MODELS.build(ConfigDict(model_config(size, num_classes=19))).eval()
-        image = torch.randn(1, 3, 512, 1024)
+        head, image = model.decode_head, torch.randn(1, 3, 512, 1024)
 
-        def plain(model=model, image=image) -> torch.Tensor:
-            internimage.dcnv3 = partial(dcnv3, backend="torch")
-            return model.decode_head(model.extract_feat(image))
+        def usual_head(core, model=model, head=head, image=image) -> torch.Tensor:
+            internimage.dcnv3 = core
+            return head(model.extract_feat(image))
 
-        def ours(model=model, image=image) -> torch.Tensor:
+        def our_head(model=model, head=head, image=image) -> torch.Tensor:
             internimage.dcnv3 = dcnv3
-            return model.decode_head.cls_seg(uper_head.decoder_features(model.decode_head, model.extract_feat(image)))
+            return head.cls_seg(uper_head.decoder_features(head, model.extract_feat(image)))
 
-        def kept(ours=ours) -> None:  # what the first image pays and no other
+        plain = partial(usual_head, plain_dcnv3)
+
+        def kept(our_head=our_head) -> None:  # what the first image pays and no other
             keep_freed_memory()
-            ours()
+            our_head()
 
-        wanted, got = plain(), ours()
+        wanted, got = plain(), our_head()
         agreement = f"largest difference of logits {(wanted - got).abs().max():.0e} of {wanted.abs().max():.0f}"
-        before = (lambda: keep_freed_memory(False)), kept
         # Peak memory is that of a first image: kept memory would hide it.
-        row = compare(
-            f"InternImage-{size.upper()} + UPerNet, 512 x 1024", plain, ours, agreement, rounds=3, before=before
-        )
-        report([row])
+        memory = [peak_memory(plain), peak_memory(our_head)]
+        forget = partial(keep_freed_memory, False)
+        steps = {
+            "plain": (forget, plain),
+            "compiled DCNv3 core": (forget, partial(usual_head, dcnv3)),
+            "merge convolved, then enlarged": (forget, our_head),
+            "freed memory kept": (kept, our_head),
+        }
+        times = in_turn(list(steps.values()))
+        what = f"InternImage-{size.upper()} + UPerNet, 512 x 1024"
+        report([row(what, times, memory, agreement)])
+        for number, step in enumerate(steps):
+            taken = statistics.median(each[number] for each in times)
+            ratio = statistics.median(each[0] / each[number] for each in times)
+            print(json.dumps({"model": size, "step": step, "seconds": taken, "ratio": ratio}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a forward pass costs: arithmetic counted, seconds predicted from it and measured; and whole data sets."""
+"""What a forward pass costs: arithmetic counted, seconds predicted from it and measured. A process for each model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import mmseg.models  # noqa: F401  (registers heads and segmentors)
 import torch
-from measuring import peak_memory, seconds
+from measuring import peak_memory, process_peak, seconds
 from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 from torch.utils.flop_counter import FlopCounterMode
@@ -52,21 +52,19 @@ def machine_rate(n: int = 3072) -> float:
     return 2 * n**3 / statistics.median(seconds(lambda: torch.mm(x, y)) for _ in range(5))
 
 
-def main(sizes: list[str]) -> None:
-    for size in sizes:
-        torch.manual_seed(0)
-        model = MODELS.build(ConfigDict(model_config(size, num_classes=19))).eval()
-        image = torch.randn(1, 3, *SIZE)
-        flop, weights = arithmetic(model, image), sum(p.numel() * p.element_size() for p in model.parameters())
-        keep_freed_memory(False)
-        memory = peak_memory(lambda m=model, i=image: forward(m, i))
-        keep_freed_memory()
-        forward(model, image)
-        measured = statistics.median(seconds(lambda m=model, i=image: forward(m, i)) for _ in range(3))
-        row = {"model": size, "flop": flop, "weights": weights, "memory": memory}
-        print(json.dumps({**row, "measured": measured, "predicted": flop / machine_rate()}), flush=True)
+def main(size: str) -> None:
+    torch.manual_seed(0)
+    model = MODELS.build(ConfigDict(model_config(size, num_classes=19))).eval()
+    image = torch.randn(1, 3, *SIZE)
+    flop, weights = arithmetic(model, image), sum(p.numel() * p.element_size() for p in model.parameters())
+    memory = peak_memory(lambda: forward(model, image))
+    keep_freed_memory()
+    forward(model, image)
+    measured = statistics.median(seconds(lambda: forward(model, image)) for _ in range(5))
+    row = {"model": size, "flop": flop, "weights": weights, "memory": memory, "process": process_peak()}
+    print(json.dumps({**row, "measured": measured, "predicted": flop / machine_rate()}), flush=True)
 
 
 if __name__ == "__main__":
     with torch.inference_mode():
-        main(sys.argv[1:] or ["nano", "t", "l", "xl"])
+        main(sys.argv[1])

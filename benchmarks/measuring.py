@@ -7,10 +7,11 @@ import gc
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+ROUNDS = 5
 CLEAR_PEAK = "5"  # what Linux wants to be told to forget the peak so far
 
 
@@ -33,29 +34,37 @@ def compare(
     ours: Callable[[], object],
     agreement: str,
     *,
-    rounds: int = 5,
-    before: tuple[Callable[[], object], Callable[[], object]] | None = None,
+    rounds: int = ROUNDS,
 ) -> Row:
-    """Run both in turn, once to warm up and then ``rounds`` times; the ratio is the median over the rounds.
+    """Run both in turn, once to warm up and then ``rounds`` times; the ratio is the median over the rounds."""
+    memory = [peak_memory(way) for way in (plain, ours)]
+    return row(what, in_turn([(nothing, plain), (nothing, ours)], rounds), memory, agreement)
 
-    ``before`` holds what prepares each way; it is run before every call and not measured.
-    """
-    before = before or (lambda: None, lambda: None)
-    memory, pairs = [], []
-    for prepare, way in zip(before, (plain, ours), strict=True):
-        prepare()
-        memory.append(peak_memory(way))
+
+def row(what: str, times: list[list[float]], memory: list[int], agreement: str) -> Row:
+    """Line of the results from the times of each round, the first way against the last one."""
+    plain, *_, ours = (statistics.median(column) for column in zip(*times, strict=True))
+    return Row(what, plain, ours, statistics.median(each[0] / each[-1] for each in times), *memory, agreement)
+
+
+def in_turn(
+    ways: Sequence[tuple[Callable[[], object], Callable[[], object]]], rounds: int = ROUNDS
+) -> list[list[float]]:
+    """Seconds of each way in each round; what prepares a way comes before it and is not measured."""
+    times = []
     for _ in range(rounds):
-        pair = []
-        for prepare, way in zip(before, (plain, ours), strict=True):
+        times.append([])
+        for prepare, way in ways:
             prepare()
-            pair.append(seconds(way))
-        pairs.append(pair)
-    times = [statistics.median(column) for column in zip(*pairs, strict=True)]
-    return Row(what, *times, statistics.median(p / o for p, o in pairs), *memory, agreement)
+            times[-1].append(seconds(way))
+    return times
 
 
-def alone(what: str, ours: Callable[[], object], agreement: str, rounds: int = 3) -> Row:
+def nothing() -> None:
+    """No preparation."""
+
+
+def alone(what: str, ours: Callable[[], object], agreement: str, rounds: int = ROUNDS) -> Row:
     """Measure what has no plain way that could run."""
     memory = peak_memory(ours)
     return Row(what, None, statistics.median(seconds(ours) for _ in range(rounds)), None, None, memory, agreement)
@@ -67,6 +76,11 @@ def seconds(way: Callable[[], object]) -> float:
     start = time.perf_counter()
     way()
     return time.perf_counter() - start
+
+
+def process_peak() -> int:
+    """Bytes of resident memory that this process needed at most so far (since :func:`peak_memory` was last called)."""
+    return _resident("VmHWM")
 
 
 def peak_memory(way: Callable[[], object]) -> int:

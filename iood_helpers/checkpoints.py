@@ -211,7 +211,7 @@ def guess_size(state: dict[str, Tensor]) -> str | None:
 
 
 def load_strictly(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
-    """Copy the weights into the model; every name and shape must fit.
+    """Give the model the weights; every name and shape must fit. Model and checkpoint share them afterwards.
 
     Raises
     ------
@@ -241,7 +241,8 @@ def load_strictly(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
             f"The checkpoint {checkpoint.path} does not fit the model: {'; '.join(problems)}; {looks}, "
             "so choose the config that belongs to it."
         )
-    model.load_state_dict(checkpoint.state_dict, strict=True)
+    weights = {name: checkpoint.state_dict[name].to(tensor.dtype) for name, tensor in own.items()}
+    model.load_state_dict(weights, strict=True, assign=True)  # not copied: a large model would be in memory twice
 
 
 def file_sha256(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,7 +60,10 @@ class Prediction:
 
 
 class Segmenter:
-    """An mmseg ``EncoderDecoder`` with weights, ready to predict. Made by :func:`load_segmenter`."""
+    """An mmseg ``EncoderDecoder`` with weights, ready to predict. Made by :func:`load_segmenter`.
+
+    ``checkpoint`` tells where the weights come from; the weights themselves are those of ``model``.
+    """
 
     def __init__(
         self,
@@ -72,7 +75,7 @@ class Segmenter:
         precision: Precision = "float32",
     ) -> None:
         self.model = model.eval().to(device)
-        self.checkpoint = checkpoint
+        self.checkpoint = replace(checkpoint, state_dict={})
         self.head = head
         self.device = torch.device(device)
         self.precision = precision
@@ -210,13 +213,16 @@ def load_segmenter(
     loaded = load_checkpoint(source if checkpoint is None else checkpoint, sha256)
     if checkpoint is None:
         config = _own_config(loaded)
+        config["data_preprocessor"] = MODELS.build(config["data_preprocessor"])  # its statistics are in no checkpoint
+        with torch.device("meta"):  # neither memory nor time for random weights
+            model = MODELS.build(ConfigDict(config))
     else:
         config = _mmseg_config(source)
         for part in ("decode_head", "auxiliary_head"):
             rows = loaded.state_dict.get(f"{part}.conv_seg.weight")
             if rows is not None and config.get(part):
                 config[part]["num_classes"] = rows.shape[0]
-    model = MODELS.build(ConfigDict(config))
+        model = MODELS.build(ConfigDict(config))
     load_strictly(model, loaded)
     if loaded.num_classes is not None and loaded.num_classes < NUM_CLASSES:
         raise CheckpointError(

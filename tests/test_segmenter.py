@@ -14,7 +14,7 @@ from mmseg.registry import MODELS
 from safetensors.torch import save_file
 
 from iood_helpers import uper_head
-from iood_helpers.checkpoints import guess_size, known_checkpoints, load_checkpoint
+from iood_helpers.checkpoints import guess_size, known_checkpoints, load_checkpoint, load_strictly
 from iood_helpers.configs import MEAN, STD, model_config
 from iood_helpers.datasets import load_dataset
 from iood_helpers.errors import CheckpointError, DatasetError
@@ -117,6 +117,22 @@ def test_safetensors(model, tmp_path, path, image):
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, tmp_path / "x.safetensors")
     a, b = load_segmenter(tmp_path / "x.safetensors").predict(image), load_segmenter(path).predict(image)
     np.testing.assert_array_equal(a.confidence, b.confidence)
+
+
+def test_weights_are_in_memory_once(path):
+    segmenter, loaded = load_segmenter(path), load_checkpoint(path)
+    assert segmenter.checkpoint.state_dict == {}
+    assert not any(t.is_meta for t in (*segmenter.model.parameters(), *segmenter.model.buffers()))
+    load_strictly(segmenter.model, loaded)
+    for name, tensor in segmenter.model.state_dict().items():
+        assert tensor.data_ptr() == loaded.state_dict[name].data_ptr(), name
+
+
+def test_weights_stored_in_16_bits_are_used_in_32(model, tmp_path, image):
+    torch.save({k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}, tmp_path / "h.pth")
+    segmenter = load_segmenter(tmp_path / "h.pth")
+    assert all(p.dtype == torch.float32 for p in segmenter.model.parameters())
+    assert segmenter.predict(image).confidence.dtype == np.float32
 
 
 def test_config_and_checkpoint(path, image, tmp_path):
