@@ -166,11 +166,8 @@ SECTIONS = {
 """Key that tells lines of a kind, the heading above them, and what makes a table of them."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", nargs="+", choices=SCRIPTS, default=list(SCRIPTS), help="measure just these")
-    args = parser.parse_args()
-    lines = [line for script in tqdm(args.only, desc="benchmarks") for line in lines_of(script)]
+def results(lines: list[dict]) -> str:
+    """Text of RESULTS.md."""
     parts = [machine()]
     for line in lines:
         if "first_call" in line:
@@ -182,7 +179,15 @@ def main() -> None:
         rows = [line for line in lines if key in line]
         if rows:
             parts += [f"## {heading}", make(rows)]
-    text = "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=SCRIPTS, default=list(SCRIPTS), help="measure just these")
+    args = parser.parse_args()
+    lines = [line for script in tqdm(args.only, desc="benchmarks") for line in lines_of(script)]
+    text = results(lines)
     write_atomically(HERE / "RESULTS.md", lambda path: path.write_text(text))
 
 

@@ -69,10 +69,9 @@ def dcnv3(
         If shapes do not fit together, or ``backend`` is unknown or cannot compute this.
     """
     if value.dtype in (torch.bfloat16, torch.float16):  # positions in pixels need more digits
-        options = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
-        single = (tensor.float() for tensor in (value, offset, mask))
-        options |= {"groups": groups, "offset_scale": offset_scale, "softmax": softmax, "backend": backend}
-        return dcnv3(*single, **options).to(value)
+        options = {"groups": groups, "offset_scale": offset_scale, "kernel_size": kernel_size, "stride": stride}
+        options |= {"padding": padding, "dilation": dilation, "softmax": softmax, "backend": backend}
+        return dcnv3(value.float(), offset.float(), mask.float(), **options).to(value)
     kernel, stride, padding, dilation = (_pair(x) for x in (kernel_size, stride, padding, dilation))
     batch, height, width, channels = value.shape
     points = kernel[0] * kernel[1]

@@ -1,0 +1,77 @@
+"""The benchmarks' runner knows every script, and makes a table of what each kind of line says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+FOLDER = ROOT / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def runner():
+    spec = importlib.util.spec_from_file_location("benchmark_runner", FOLDER / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_script_is_run(runner):
+    assert {path.stem for path in FOLDER.glob("bench_*.py")} | {"cost_model"} == set(runner.SCRIPTS)
+
+
+def test_lines_become_tables(runner):
+    compared = {"what": "thing", "plain": 2.0, "ours": 0.5, "ratio": 4.0, "plain_memory": 2_000_000_000}
+    lines = [
+        {"first_call": 2.5, "later": 0.5},
+        compared | {"ours_memory": 3_000_000, "agreement": "equal"},
+        compared | {"plain": None, "ratio": None, "plain_memory": None, "ours_memory": 1, "agreement": "-"},
+        {"model": "t", "step": "plain", "seconds": 3.0, "ratio": 1.0},
+        {"model": "xl", "step": "plain", "seconds": 9.0, "ratio": 1.0},
+        {"model": "nano", "flop": 2e9, "weights": 1e6, "memory": 1e6, "process": 1e9}
+        | {"predicted": 0.01, "measured": 3.6},
+    ]
+    text = runner.results(lines)
+    assert "| thing | 2.00 s | 500 ms | 4.0 x | 2.00 GB | 3 MB | equal |" in text
+    assert "| thing | - | 500 ms | - | - | 0 MB | - |" in text
+    assert "| Step | T | XL |" in text and "| plain | 3.00 s, 1.00 x | 9.00 s, 1.00 x |" in text
+    # 3.6 s for a quarter of an image: 14.4 s for a whole one, 4 h for every 1000
+    assert "| 13.9 h | 12.0 h |" in text
+    assert "compiles it and takes 2.50 s" in text and "bfloat16" not in text
+
+
+def test_a_script_that_fails_is_shown(runner, monkeypatch, tmp_path):
+    (tmp_path / "bench_bad.py").write_text("raise ValueError('out of luck')")
+    monkeypatch.setattr(runner, "HERE", tmp_path)
+    monkeypatch.setattr(runner, "SCRIPTS", {"bench_bad": [()]})
+    with pytest.raises(SystemExit, match="out of luck"):
+        runner.lines_of("bench_bad")
+
+
+def test_the_measured_peak_is_what_a_call_needs():
+    if not sys.platform.startswith("linux"):
+        pytest.skip("peaks are read from /proc, which only Linux has")
+    code = (
+        f"import sys; sys.path.insert(0, {str(FOLDER)!r}); import json, numpy as np; from measuring import compare;"
+        "row = compare('x', lambda: np.ones(50_000_000), lambda: np.ones(5_000_000), '', rounds=5);"
+        "print(json.dumps(vars(row)))"
+    )
+    row = json.loads(subprocess.check_output([sys.executable, "-c", code], text=True))
+    assert 390e6 < row["plain_memory"] < 420e6 and 35e6 < row["ours_memory"] < 50e6
+
+
+def test_the_ratio_is_the_median_over_the_rounds(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    import measuring
+
+    row = measuring.row("x", [[4.0, 7.0, 1.0], [6.0, 7.0, 2.0], [9.0, 7.0, 1.0]], [1, 2], "")
+    assert (row.plain, row.ours, row.ratio) == (6.0, 1.0, 4.0)  # not 6, the ratio of the medians
+    order = []
+    ways = [(lambda n=n: order.append(f"prepare {n}"), lambda n=n: order.append(n)) for n in "ab"]
+    assert len(measuring.in_turn(ways, rounds=2)) == 2
+    assert order == ["prepare a", "a", "prepare b", "b"] * 2
