@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.cluster import KMeans, kmeans_plusplus
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import assert_all_finite, check_is_fitted
 
 from .classes import NUM_CLASSES
 from .errors import ClusteringError
@@ -263,8 +263,10 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         X, y = np.asarray(X, np.float32), np.asarray(y)
         if X.ndim != 2 or len(X) != len(y) or not len(X):
             raise ClusteringError(f"Vectors {X.shape} and classes {y.shape} do not fit, or there are none.")
-        if not np.isfinite(X).all():
-            raise ClusteringError("The vectors hold NaN or infinite values; check the embeddings.")
+        try:
+            assert_all_finite(X)
+        except ValueError as error:
+            raise ClusteringError("The vectors hold NaN or infinite values; check the embeddings.") from error
         if y.min() < 0 or y.max() >= NUM_CLASSES:
             raise ClusteringError(f"Classes must be train ids 0..18; found {y.min()} to {y.max()}.")
         return X, y
