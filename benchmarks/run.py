@@ -15,10 +15,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import torch
 from tqdm import tqdm
 
 from iood_helpers.files import write_atomically
+from iood_helpers.notebook import INK
 from iood_helpers.run import git_commit
 
 HERE = Path(__file__).resolve().parent
@@ -37,6 +39,8 @@ SCRIPTS = {
 """Scripts, and the arguments of each run of them."""
 DATA_SETS = {"Cityscapes": 2975 + 500, "BRAVO": 3000}
 FULL_SIZE = 4  # their images have 1024 x 2048 pixels, four times as many as the measured ones
+SPACE = "\N{NO-BREAK SPACE}"
+PICTURE = HERE.parent / "book" / "figures" / "speed.svg"
 PACKAGES = ["torch", "numba", "numpy", "scikit-learn", "onedl-mmsegmentation"]
 
 
@@ -56,14 +60,14 @@ def duration(value: float | None) -> str:
     """Seconds for people."""
     if value is None:
         return "-"
-    return f"{value:.2f} s" if value >= 1 else f"{1000 * value:.0f} ms"
+    return f"{value:.2f}{SPACE}s" if value >= 1 else f"{1000 * value:.0f}{SPACE}ms"
 
 
 def size(value: int | None) -> str:
     """Bytes for people."""
     if value is None:
         return "-"
-    return f"{value / 1e9:.2f} GB" if value >= 1e9 else f"{value / 1e6:.0f} MB"
+    return f"{value / 1e9:.2f}{SPACE}GB" if value >= 1e9 else f"{value / 1e6:.0f}{SPACE}MB"
 
 
 def machine() -> str:
@@ -98,7 +102,7 @@ def comparisons(rows: list[dict]) -> str:
                 row["what"],
                 duration(row["plain"]),
                 duration(row["ours"]),
-                "-" if row["ratio"] is None else f"{row['ratio']:.1f} x",
+                "-" if row["ratio"] is None else f"{row['ratio']:.1f}{SPACE}x",
                 size(row["plain_memory"]),
                 size(row["ours_memory"]),
                 row["agreement"],
@@ -111,7 +115,7 @@ def comparisons(rows: list[dict]) -> str:
 def steps(rows: list[dict]) -> str:
     """What each step gave, one after the other."""
     models = list(dict.fromkeys(row["model"] for row in rows))
-    cells = {(row["step"], row["model"]): f"{duration(row['seconds'])}, {row['ratio']:.2f} x" for row in rows}
+    cells = {(row["step"], row["model"]): f"{duration(row['seconds'])}, {row['ratio']:.2f}{SPACE}x" for row in rows}
     names = list(dict.fromkeys(row["step"] for row in rows))
     return table(["Step", *(m.upper() for m in models)], [[n, *(cells[n, m] for m in models)] for n in names])
 
@@ -126,10 +130,10 @@ def precisions(rows: list[dict]) -> str:
             [
                 row["precision_of"],
                 row["images"],
-                *(f"{100 * row[key]:.2f} %" for key in ("agreement", "worst")),
+                *(f"{100 * row[key]:.2f}{SPACE}%" for key in ("agreement", "worst")),
                 f"{row['confidence']:.4f}",
                 *map(duration, row["seconds"]),
-                f"{row['ratio']:.2f} x",
+                f"{row['ratio']:.2f}{SPACE}x",
                 *map(size, row["weights"]),
             ]
             for row in rows
@@ -150,11 +154,31 @@ def costs(rows: list[dict]) -> str:
                 *(size(row[key]) for key in ("weights", "memory", "process")),
                 duration(row["predicted"]),
                 duration(row["measured"]),
-                *(f"{FULL_SIZE * row['measured'] * images / 3600:.1f} h" for images in DATA_SETS.values()),
+                *(f"{FULL_SIZE * row['measured'] * images / 3600:.1f}{SPACE}h" for images in DATA_SETS.values()),
             ]
             for row in rows
         ],
     )
+
+
+def picture(rows: list[dict], path: Path) -> None:
+    """Bars of the steps of a forward pass, a panel for each model; grey that is legible on white and on dark pages."""
+    plt.rcParams.update({"svg.hashsalt": "speed", "font.size": 12})
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    figure, panels = plt.subplots(len(models), 1, figsize=(7, 2.1 * len(models)), layout="constrained", squeeze=False)
+    for panel, model in zip(panels[:, 0], models, strict=True):
+        found = [row for row in rows if row["model"] == model][::-1]
+        names = [row["step"] if row["step"] == "plain" else f"+ {row['step']}" for row in found]
+        bars = panel.barh(names, [row["seconds"] for row in found], color=[*["#2a9d8f"] * (len(found) - 1), INK])
+        panel.bar_label(bars, [f" {row['seconds']:.1f} s" for row in found], color=INK)
+        panel.set_title(
+            f"InternImage-{model.upper()} + UPerNet, 512 x 1024, seconds", loc="left", color=INK, fontsize=12
+        )
+        panel.tick_params(colors=INK, length=0, labelbottom=False)
+        panel.spines[:].set_visible(False)
+        panel.margins(x=0.12)
+    figure.savefig(path, format="svg", transparent=True, metadata={"Date": None})
+    plt.close(figure)
 
 
 SECTIONS = {
@@ -189,6 +213,9 @@ def main() -> None:
     lines = [line for script in tqdm(args.only, desc="benchmarks") for line in lines_of(script)]
     text = results(lines)
     write_atomically(HERE / "RESULTS.md", lambda path: path.write_text(text))
+    rows = [line for line in lines if "step" in line]
+    if rows:
+        write_atomically(PICTURE, lambda path: picture(rows, path))
 
 
 if __name__ == "__main__":

@@ -36,13 +36,21 @@ def test_lines_become_tables(runner):
         {"model": "nano", "flop": 2e9, "weights": 1e6, "memory": 1e6, "process": 1e9}
         | {"predicted": 0.01, "measured": 3.6},
     ]
-    text = runner.results(lines)
+    text = runner.results(lines).replace(runner.SPACE, " ")
     assert "| thing | 2.00 s | 500 ms | 4.0 x | 2.00 GB | 3 MB | equal |" in text
     assert "| thing | - | 500 ms | - | - | 0 MB | - |" in text
     assert "| Step | T | XL |" in text and "| plain | 3.00 s, 1.00 x | 9.00 s, 1.00 x |" in text
     # 3.6 s for a quarter of an image: 14.4 s for a whole one, 4 h for every 1000
     assert "| 13.9 h | 12.0 h |" in text
     assert "compiles it and takes 2.50 s" in text and "bfloat16" not in text
+
+
+def test_the_picture_shows_every_step(runner, tmp_path):
+    rows = [{"model": m, "step": s, "seconds": 2.0} for m in ("t", "xl") for s in ("plain", "faster")]
+    runner.picture(rows, tmp_path / "speed.svg")
+    drawn = (tmp_path / "speed.svg").read_text()
+    for words in ("InternImage-T + UPerNet", "InternImage-XL + UPerNet", "+ faster", "2.0 s"):
+        assert f"<!-- {words}" in drawn or f"<!--  {words}" in drawn, words
 
 
 def test_a_script_that_fails_is_shown(runner, monkeypatch, tmp_path):
