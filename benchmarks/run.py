@@ -171,9 +171,7 @@ def picture(rows: list[dict], path: Path) -> None:
         names = [row["step"] if row["step"] == "plain" else f"+ {row['step']}" for row in found]
         bars = panel.barh(names, [row["seconds"] for row in found], color=[*["#2a9d8f"] * (len(found) - 1), INK])
         panel.bar_label(bars, [f" {row['seconds']:.1f} s" for row in found], color=INK)
-        panel.set_title(
-            f"InternImage-{model.upper()} + UPerNet, 512 x 1024, seconds", loc="left", color=INK, fontsize=12
-        )
+        panel.set_title(f"InternImage-{model.upper()} + UPerNet, 512 x 1024", loc="left", color=INK, fontsize=12)
         panel.tick_params(colors=INK, length=0, labelbottom=False)
         panel.spines[:].set_visible(False)
         panel.margins(x=0.12)
@@ -213,8 +211,7 @@ def main() -> None:
     lines = [line for script in tqdm(args.only, desc="benchmarks") for line in lines_of(script)]
     text = results(lines)
     write_atomically(HERE / "RESULTS.md", lambda path: path.write_text(text))
-    rows = [line for line in lines if "step" in line]
-    if rows:
+    if rows := [line for line in lines if "step" in line]:
         write_atomically(PICTURE, lambda path: picture(rows, path))
 
 
