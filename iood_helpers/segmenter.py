@@ -191,9 +191,9 @@ def load_segmenter(
         ``"auto"`` (CUDA if there is one), or a PyTorch device. On the CPU the process keeps freed memory for reuse
         (:mod:`iood_helpers.memory`).
     precision
-        ``"bfloat16"`` keeps the weights of products (half the memory) and their inputs to 8 binary digits; sums, norms,
-        the positions of DCNv3 and the classifier stay in float32. Faster where the processor multiplies bfloat16 faster
-        (matrix units; CUDA), and only there. Do not mix precisions between fitting and predicting.
+        ``"bfloat16"`` keeps the weights of products (half the memory) and their inputs to 8 binary digits; the residual
+        sums, the sampling of DCNv3 and UPerNet's classifier stay in float32. Faster where the processor multiplies
+        bfloat16 faster (matrix units), and only there. Do not mix precisions between fitting and predicting.
     sha256
         Expected checksum of the file if it is downloaded.
 
