@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 
-from iood_helpers import load_segmenter, uper_head
+from iood_helpers import load_segmenter, uper_head, winograd
 from iood_helpers.configs import model_config
 
 
@@ -37,10 +37,35 @@ def test_equals_mmseg(size, align_corners):
     torch.testing.assert_close(got.double(), wanted, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("small, large", [((3, 5), (12, 17)), ((4, 4), (4, 4)), ((1, 1), (5, 2))])
+@pytest.mark.parametrize("size", [(64, 96), (61, 97)])
+def test_equals_mmseg_with_fewer_products(size, monkeypatch):
+    monkeypatch.setattr(winograd, "MIN_CHANNELS", 32)
+    monkeypatch.setattr(winograd, "MIN_PIXELS", 1000)
+    calls, conv3x3 = [], winograd.conv3x3
+    monkeypatch.setattr(winograd, "conv3x3", lambda *args: calls.append(args) or conv3x3(*args))
+    test_equals_mmseg(size, align_corners=False)
+    assert len(calls) == 3  # the two finest maps, and the merge at the size of the finest
+
+
+def test_a_bias_of_the_merge_counts(monkeypatch):
+    head = make_head()
+    head.fpn_bottleneck.conv.bias = torch.nn.Parameter(torch.randn(32))
+    maps = [torch.randn(1, c, 64 >> k, 64 >> k) for k, c in enumerate(head.in_channels)]
+    for limit in (10**6, 1):
+        monkeypatch.setattr(winograd, "MIN_PIXELS", limit)
+        monkeypatch.setattr(winograd, "MIN_CHANNELS", 32)
+        with torch.inference_mode():
+            got = uper_head.decoder_features(head, maps)
+            torch.testing.assert_close(got, head._forward_feature(maps), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "small, large", [((3, 5), (12, 17)), ((2, 70), (70, 140)), ((1, 1), (1, 1)), ((4, 4), (4, 4)), ((1, 1), (5, 2))]
+)
 def test_convolved_enlargement(small, large):
     torch.manual_seed(0)
     x, weight, out = torch.randn(2, 3, *small), torch.randn(4, 3, 3, 3), torch.randn(2, 4, *large)
+    out = out.contiguous(memory_format=torch.channels_last)
     enlarged = F.interpolate(x, large, mode="bilinear", align_corners=False)
     wanted = out + F.conv2d(enlarged, weight, padding=1)
     torch.testing.assert_close(uper_head.add_convolved_enlargement(out, x, weight), wanted, rtol=1e-4, atol=1e-5)
@@ -50,6 +75,9 @@ def test_other_heads_are_left_to_mmseg():
     head = make_head()
     assert not uper_head.applies_to(head.train())
     head.eval().fpn_bottleneck.conv.dilation = (2, 2)
+    assert not uper_head.applies_to(head)
+    head = make_head()
+    head.fpn_convs[1].conv.padding_mode = "reflect"
     assert not uper_head.applies_to(head)
     assert not uper_head.applies_to(torch.nn.Identity())
 
