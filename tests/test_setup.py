@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import metadata, version
 
 import pytest
 import yaml
@@ -12,6 +12,7 @@ from conftest import ROOT
 from lockfile import environment
 
 LOCK = (ROOT / "requirements.lock").read_text().split()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def pinned() -> dict[str, str]:
@@ -30,8 +31,7 @@ def test_environment_yml_pins_the_same():
 
 
 def requirements() -> list[str]:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return project["dependencies"] + project["optional-dependencies"]["dev"]
+    return PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
 
 
 @pytest.mark.parametrize("requirement", requirements())
@@ -41,6 +41,15 @@ def test_every_dependency_is_locked_within_its_range_and_installed(requirement):
     wanted = Requirement(requirement)
     assert pinned()[wanted.name] in wanted.specifier
     assert version(wanted.name).split("+")[0] == pinned()[wanted.name]
+
+
+def test_every_pin_admits_the_oldest_python():
+    """Distributions keep the first releases of a version for years, and pip refuses what asks for a later one."""
+    from packaging.specifiers import SpecifierSet
+
+    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    asked = {name: SpecifierSet(metadata(name)["Requires-Python"] or "") for name in pinned()}
+    assert not {name: str(wanted) for name, wanted in asked.items() if oldest not in wanted}
 
 
 def test_importing_the_package_is_light():
