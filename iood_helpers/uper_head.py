@@ -60,17 +60,15 @@ def decoder_features(head: UPerHead, inputs: Sequence[Tensor]) -> Tensor:
     for i in reversed(range(len(laterals) - 1)):
         size = laterals[i].shape[2:]
         laterals[i] = laterals[i] + resize(laterals[i + 1], size, mode="bilinear", align_corners=head.align_corners)
-    maps = [
-        _finish(layer, _convolve(x, layer.conv.weight, layer.conv.bias))
-        for layer, x in zip(head.fpn_convs, laterals, strict=False)
-    ]
-    maps.append(laterals[-1])
+    del inputs  # here and below, a map that has been used makes room for the next
+    maps = [_finish(layer, _convolve(laterals.pop(0), layer.conv.weight, layer.conv.bias)) for layer in head.fpn_convs]
+    maps += laterals
 
     merge = head.fpn_bottleneck
-    weights = merge.conv.weight.split([m.shape[1] for m in maps], dim=1)
-    out = _convolve(maps[0], weights[0], merge.conv.bias)
-    for x, weight in zip(maps[1:], weights[1:], strict=True):
-        add_convolved_enlargement(out, x, weight, head.align_corners)
+    finest, *others = merge.conv.weight.split([m.shape[1] for m in maps], dim=1)
+    out = _convolve(maps.pop(0), finest, merge.conv.bias)
+    for weight in others:
+        add_convolved_enlargement(out, maps.pop(0), weight, head.align_corners)
     return _finish(merge, out)
 
 
