@@ -89,8 +89,9 @@ def test_the_same_tree_gives_the_same_bytes(benchmark, tmp_path):
 @pytest.mark.real_data
 def test_bytes_and_numbers_are_those_of_the_official_toolkit(tmp_path):
     golden = golden_folder()
-    with tarfile.open(golden / "tree.tar") as archive:
-        archive.extractall(tmp_path, filter="data")
+    for name, content in members(golden / "tree.tar").items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
     samples = sample_ground_truth(golden / "gt.tar", tmp_path / "samples.tar", progress=False)
     assert members(samples) == members(golden / "samples.tar")
     out = encode_submission(tmp_path / "tree", golden / "samples.tar", tmp_path / "out.tar", progress=False)
