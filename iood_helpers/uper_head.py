@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from . import winograd
 
-BAND_ROWS = 32
+BAND_ROWS = 32  # more would multiply more zeros, fewer would make more and smaller products
 Band = tuple[slice, slice, Tensor]
 """Rows and columns of a block, and the block."""
 
