@@ -39,3 +39,11 @@ class ParameterError(IoodError):
 
 class ArtifactError(IoodError):
     """A file that an earlier notebook should have left is missing or unreadable."""
+
+
+class FileError(IoodError):
+    """A file or folder cannot be written: disk full, no permission, or something else in its place."""
+
+
+class LockedError(IoodError):
+    """A store or run folder is in use by another process."""

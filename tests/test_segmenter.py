@@ -115,8 +115,11 @@ def test_layouts_of_checkpoints(model, tmp_path, key):
 
 def test_safetensors(model, tmp_path, path, image):
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, tmp_path / "x.safetensors")
-    a, b = load_segmenter(tmp_path / "x.safetensors").predict(image), load_segmenter(path).predict(image)
-    np.testing.assert_array_equal(a.confidence, b.confidence)
+    a, b = load_segmenter(tmp_path / "x.safetensors"), load_segmenter(path)
+    for name, tensor in b.model.state_dict().items():
+        assert torch.equal(a.model.state_dict()[name], tensor), name  # the same bits on disk are the same bits here
+    # Weights in a mapped file lie at other addresses, where another kernel may sum in another order.
+    np.testing.assert_allclose(a.predict(image).confidence, b.predict(image).confidence, atol=1e-4)
 
 
 def test_weights_are_in_memory_once(path):
