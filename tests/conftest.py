@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
 sys.path.insert(0, str(ROOT / "data"))  # the renderer and its scripts are no part of the package
 
 SMALL = {

@@ -22,8 +22,8 @@ dependencies:
 """
 LICENCES = """# Licences of what is installed
 
-The project installs the packages of `requirements.lock` and ships none of them. Each is listed under the licence that its
-own metadata declares (`make lock` writes this page); read the package's files for the terms.
+The project installs the packages of `requirements.lock` and ships none of them. Each is listed under the licence that
+its own metadata declares (`make lock` writes this page); read the files of a package for its terms.
 
 | Licence as declared | Packages |
 |---|---|
