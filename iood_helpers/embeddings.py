@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 PUBLISHED_DIM = 1536
 BATCH_PIXELS = 16_384
 Level = int | Literal["decoder", "logits"]
+ALL_LEVELS: tuple[Level, ...] = (0, 1, 2, 3, "decoder", "logits")
+"""Everything that a prediction offers: the pyramid, finest first, what the classifier sees, and what it says."""
 
 
 def sample_bilinear(feature: np.ndarray, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -112,7 +114,7 @@ class PixelEmbedder:
         standardize: bool = False,
         seed: int = 0,
     ) -> None:
-        unknown = [level for level in levels if level not in (0, 1, 2, 3, "decoder", "logits")]
+        unknown = [level for level in levels if level not in ALL_LEVELS]
         if unknown or not levels:
             raise EmbeddingError(
                 f"Levels {list(levels)} are not understood; choose from 0 to 3, 'decoder' and 'logits'."
@@ -144,6 +146,12 @@ class PixelEmbedder:
     def raw(self) -> PixelEmbedder:
         """Embedder of the same features without standardisation and projection; :meth:`apply` adds both."""
         return PixelEmbedder(self.levels)
+
+    def widths(self, prediction: Prediction) -> dict[Level | str, int]:
+        """Numbers per vector of each level, in order; with a projection, which mixes them, ``{"projected": dim}``."""
+        if self.projection is not None:
+            return {"projected": self.dim}
+        return dict(zip(self.levels, map(len, self._maps(prediction)), strict=True))
 
     def fit(self, raw: np.ndarray) -> PixelEmbedder:
         """Learn standardisation and PCA from vectors (n, C) of :attr:`raw`.

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 
 def write_atomically(path: str | Path, write: Callable[[Path], None]) -> Path:
     """Let ``write`` fill a temporary file beside ``path`` and rename it when it is complete.
@@ -35,7 +37,18 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> Path:
     return path
 
 
+def plain(content: Any) -> Any:
+    """``content`` as JSON gives it back: lists for tuples, Python's numbers for NumPy's, strings for keys."""
+    return json.loads(json.dumps(content, default=_python_value))
+
+
+def _python_value(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no plain value")
+
+
 def write_json(path: str | Path, content: Any) -> Path:
     """Write ``content`` as indented JSON with sorted keys, atomically."""
-    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+    text = json.dumps(content, indent=2, sort_keys=True, default=_python_value) + "\n"
     return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
