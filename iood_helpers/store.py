@@ -6,55 +6,37 @@ process that dies leaves at most rows that nobody counts: readers pass over them
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from tqdm.auto import tqdm
 
+from .checks import MAX_SEED, whole
 from .classes import NUM_CLASSES, VOID
-from .columns import PROJECTED, ROW_COLUMNS, Columns, column_of
-from .embeddings import ALL_LEVELS, Level, PixelEmbedder, grid_pixels
-from .errors import DatasetError, EmbeddingError, FileError
+from .columns import PROJECTED, ROW_COLUMNS, Columns, Embeddings, checked, column_of
+from .embeddings import Level, PixelEmbedder, grid_pixels
+from .errors import EmbeddingError
 from .files import plain, write_json
-from .locks import exclusive
+from .progress import (
+    FORMAT,
+    LEVELS,
+    claim,
+    digest,
+    fingerprint,
+    read_progress,
+    refuse_another,
+    write_progress,
+)
 
 if TYPE_CHECKING:
     from .datasets import Dataset
     from .segmenter import Segmenter
 
-FORMAT = 2
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """Rows of a store in memory.
-
-    Attributes
-    ----------
-    embeddings
-        (n, D) float32: the vectors of the levels asked for, side by side.
-    label, predicted
-        True and predicted train id, (n,) uint8.
-    image
-        Index into ``EmbeddingStore.names``, (n,) int32.
-    pixel
-        Row and column in the image, (n, 2) int32.
-    confidence
-        Maximum soft-max probability, (n,) float32.
-    """
-
-    embeddings: np.ndarray
-    label: np.ndarray
-    predicted: np.ndarray
-    image: np.ndarray
-    pixel: np.ndarray
-    confidence: np.ndarray
+MAX_DIM = 1_000_000
+MAX_ROWS = 10**12
 
 
 class EmbeddingStore:
@@ -102,8 +84,11 @@ class EmbeddingStore:
             If the folder cannot be written.
         """
         path = Path(path)
-        widths = {str(k): int(v) for k, v in (dim.items() if isinstance(dim, Mapping) else [(PROJECTED, dim)])}
-        lock = _claim(path)
+        levels = dim if isinstance(dim, Mapping) else {PROJECTED: dim}
+        widths = {str(level): whole("dim", width, 1, MAX_DIM, EmbeddingError) for level, width in levels.items()}
+        if not widths or any(level not in LEVELS for level in widths):
+            raise EmbeddingError(f"A store has levels out of {LEVELS}, not {list(widths)}.")
+        lock = claim(path)
         try:
             store = cls._resume(path, parameters, images, lock)
             if store is None:
@@ -124,14 +109,15 @@ class EmbeddingStore:
             "format": FORMAT,
             "parameters": plain(parameters),
             "levels": [list(item) for item in widths.items()],
-            "images_sha256": _digest(images),
+            "images_sha256": digest(images),
             "names": [],
             "counts": [],
             "rows": 0,
+            "sums": {},
             "complete": False,
         }
         # First of all files: it tells that the folder is the store's own.
-        write_json(path / "progress.json", progress)
+        write_progress(path, progress)
         return cls._resume(path, parameters, images, lock)
 
     @classmethod
@@ -139,15 +125,15 @@ class EmbeddingStore:
         """Store to be written on, None if there is none; one that is complete comes for reading."""
         if not (path / "progress.json").is_file():
             return None
-        progress = _read_progress(path)
-        _refuse_another(path, progress, parameters, images)
+        progress = read_progress(path)
+        refuse_another(path, progress, parameters, images)
         if progress["complete"]:
             lock.close()
             return cls.open(path)
         if not progress["names"]:
             write_json(path / "images.json", images)
         columns = Columns(path / "rows.zarr", dict(progress["levels"]), "r+" if progress["names"] else "w")
-        columns.check(progress["rows"])
+        columns.check(progress["rows"], progress["complete"], progress["sums"])
         columns.sweep()
         return cls(path, progress, columns, lock)
 
@@ -161,9 +147,9 @@ class EmbeddingStore:
             If there is no store, or it is damaged.
         """
         path = Path(path)
-        progress = _read_progress(path)
+        progress = read_progress(path)
         columns = Columns(path / "rows.zarr", dict(progress["levels"]), "r")
-        columns.check(progress["rows"])
+        columns.check(progress["rows"], progress["complete"], progress["sums"])
         return cls(path, progress, columns)
 
     def __enter__(self) -> EmbeddingStore:
@@ -214,22 +200,18 @@ class EmbeddingStore:
         Raises
         ------
         EmbeddingError
-            If columns differ in length, vectors in width, or the store is open for reading only.
+            If columns differ in length, vectors in width, values are impossible (NaN, classes beyond 0..18), or the
+            store is open for reading only.
         FileError
             If the disk is full or may not be written.
         """
         self._ask_for_lock()
         number = len(rows["label"])
-        rows = {**rows, "image": np.full(number, len(self.names), np.int32)}
-        for column in (*ROW_COLUMNS, "embeddings"):
-            if len(rows[column]) != number:
-                raise EmbeddingError(f"Column {column} of image {name} has {len(rows[column])} rows, not {number}.")
-        vectors = np.asarray(rows.pop("embeddings"), np.float32)
-        if vectors.shape != (number, sum(self._widths.values())):
-            raise EmbeddingError(f"The vectors of image {name} are {vectors.shape}; the store has {self._widths}.")
+        rows = checked(name, rows, number, sum(self._widths.values()))
         ends = np.cumsum(list(self._widths.values()))
-        for level, part in zip(self._widths, np.split(vectors, ends[:-1], axis=1), strict=True):
-            rows[column_of(level)] = part
+        parts = np.split(rows.pop("embeddings"), ends[:-1], axis=1)
+        rows |= {column_of(level): part for level, part in zip(self._widths, parts, strict=True)}
+        rows["image"] = np.full(number, len(self.names), np.int32)
         self._columns.write(len(self), rows)
         self._commit(names=[*self.names, name], counts=[*self._progress["counts"], number], rows=len(self) + number)
 
@@ -252,8 +234,10 @@ class EmbeddingStore:
             )
 
     def _commit(self, **changes: Any) -> None:
-        self._progress = {**self._progress, **changes}
-        write_json(self.path / "progress.json", self._progress)
+        progress = {**self._progress, **changes}
+        progress["sums"] = self._columns.sums(progress["rows"], progress["complete"])
+        write_progress(self.path, progress)
+        self._progress = progress
 
     def load(self, n_per_class: int | None = None, seed: int = 0, levels: Sequence[Level] | None = None) -> Embeddings:
         """Rows in memory; no more of the disk is read than they need.
@@ -277,140 +261,21 @@ class EmbeddingStore:
             raise EmbeddingError(f"The store {self.path} holds levels {self.levels}, not all of {levels}.")
         chosen = np.arange(len(self))
         if n_per_class is not None:
+            n_per_class = whole("n_per_class", n_per_class, 0, MAX_ROWS, EmbeddingError)
             label = self._column(self.parameters.get("per", "label"), chosen)
             rng = np.random.default_rng(seed)
             parts = [rng.permutation(np.flatnonzero(label == c))[:n_per_class] for c in range(NUM_CLASSES)]
             chosen = np.sort(np.concatenate(parts))
-        vectors, end = np.empty((len(chosen), sum(self.widths[level] for level in levels)), np.float32), 0
+        numbers, end = np.empty((len(chosen), sum(self.widths[level] for level in levels)), np.float32), 0
         for level in levels:
             start, end = end, end + self.widths[level]
-            self._columns.read(column_of(str(level)), chosen, vectors[:, start:end])
-        return Embeddings(vectors, **{name: self._column(name, chosen) for name in ROW_COLUMNS})
+            self._columns.read(column_of(str(level)), chosen, numbers[:, start:end])
+        return Embeddings(numbers, **{name: self._column(name, chosen) for name in ROW_COLUMNS})
 
     def _column(self, name: str, chosen: np.ndarray) -> np.ndarray:
         values = np.empty((len(chosen), 2) if name == "pixel" else len(chosen), ROW_COLUMNS[name])
         self._columns.read(name, chosen, values)
         return values
-
-
-def fingerprint(dataset: Dataset) -> list[dict[str, Any]]:
-    """What a data set holds: name of each image, SHA-256 of its file and of its label's, and what the ids mean.
-
-    Whole files are read, which costs a hundredth of a forward pass; places do not count, so copies are equal.
-    """
-    samples = (dataset[index] for index in range(len(dataset)))
-    return [
-        {
-            "name": sample.name,
-            "image": _sha256(getattr(sample, "image_path", None)),
-            "label": _sha256(getattr(sample, "label_path", None)),
-            "encoding": getattr(sample, "encoding", None),
-        }
-        for sample in samples
-    ]
-
-
-def _sha256(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        with Path(path).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise DatasetError(f"The file {path} cannot be read ({error.strerror}); restore it.") from error
-
-
-def _digest(images: Any) -> str:
-    return hashlib.sha256(json.dumps(plain(images), sort_keys=True).encode()).hexdigest()
-
-
-def _claim(path: Path) -> ExitStack:
-    """Lock a folder that is to be a store; closing what is returned frees it."""
-    if path.is_dir() and not (path / "progress.json").is_file():
-        ours = (path / ".lock", *path.glob(".progress.*.tmp.json"))
-        others = sorted(item.name for item in path.iterdir() if item not in ours)
-        if others:
-            raise EmbeddingError(
-                f"The folder {path} holds {others[0]} and is no embedding store; choose another or an empty folder."
-            )
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"The folder {path} cannot be made ({error.strerror}); choose another place.") from error
-    lock = ExitStack()
-    lock.enter_context(exclusive(path / ".lock", f"The store {path}"))
-    return lock
-
-
-def _read_progress(path: Path) -> dict[str, Any]:
-    """Content of ``progress.json``, of which every value has been checked."""
-    file = path / "progress.json"
-    try:
-        progress = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(progress, dict) and progress.get("format") != FORMAT:
-            raise EmbeddingError(
-                f"The store {path} has format {progress.get('format')} instead of {FORMAT}; delete it and extract anew."
-            )
-        _check_progress(progress)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise EmbeddingError(
-            f"There is no readable embedding store at {path} ({error}); extract the embeddings anew."
-        ) from error
-    return progress
-
-
-def _check_progress(progress: dict[str, Any]) -> None:
-    parameters, levels, names, counts, rows, complete = (
-        progress[key] for key in ("parameters", "levels", "names", "counts", "rows", "complete")
-    )
-    if not isinstance(parameters, dict) or parameters.get("per", "label") not in ("label", "predicted"):
-        raise ValueError("parameters are no parameters of a store")
-    known = {PROJECTED, *map(str, ALL_LEVELS)}
-    if not levels or not all(level in known and _is_count(width) and width > 0 for level, width in levels):
-        raise ValueError("levels are not those of a store")
-    if len(dict(levels)) != len(levels):
-        raise ValueError("a level is there twice")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError("names are no list of names")
-    if not isinstance(counts, list) or not all(map(_is_count, counts)) or len(counts) != len(names):
-        raise ValueError("counts do not fit the names")
-    if not _is_count(rows) or rows != sum(counts):
-        raise ValueError(f"{rows} rows are not the sum of the counts")
-    if not isinstance(complete, bool) or (complete and parameters.get("images", len(names)) != len(names)):
-        raise ValueError("images are missing")
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _refuse_another(path: Path, progress: dict[str, Any], parameters: Mapping[str, Any], images: Any) -> None:
-    """EmbeddingError if a store was made with other parameters or of other images."""
-    have, parameters = progress["parameters"], plain(parameters)
-    other = [k for k in sorted({*have, *parameters}) if have.get(k) != parameters.get(k)]
-    if other:
-        details = ", ".join(f"{k}: {have.get(k)} instead of {parameters.get(k)}" for k in other)
-        raise EmbeddingError(
-            f"The store {path} was made with other parameters ({details}); delete it or choose another folder."
-        )
-    if progress["images_sha256"] != _digest(images):
-        raise EmbeddingError(
-            f"The store {path} was made of other images ({_differing(path, images)}); "
-            "delete it or choose another folder."
-        )
-
-
-def _differing(path: Path, images: Sequence[Mapping[str, Any]] | None) -> str:
-    """First things that differ, in words."""
-    try:
-        had = {image["name"]: image for image in json.loads((path / "images.json").read_text(encoding="utf-8"))}
-    except (OSError, ValueError, KeyError, TypeError):
-        return "its images.json is missing or damaged"
-    now = {image["name"]: image for image in images or ()}
-    words = [f"{name} is new" for name in now if name not in had]
-    words += [f"{name} is gone" for name in had if name not in now]
-    words += [f"{name} has changed" for name in now if name in had and now[name] != had[name]]
-    return ", ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "") or "another order"
 
 
 def extract_embeddings(
@@ -460,6 +325,12 @@ def extract_embeddings(
     FileError
         If the disk is full or may not be written.
     """
+    if not len(dataset):
+        raise EmbeddingError(f"There are no images in {dataset.name}/{dataset.split}; nothing can be extracted.")
+    if per not in ("label", "predicted") or not 0 < oversampling < np.inf:
+        raise EmbeddingError(f"per={per!r} or oversampling={oversampling!r} is impossible; see extract_embeddings.")
+    n_per_class = whole("n_per_class", n_per_class, 1, MAX_ROWS, EmbeddingError)
+    seed = whole("seed", seed, 0, MAX_SEED, EmbeddingError)
     share = max(1, int(np.ceil(oversampling * n_per_class / len(dataset))))
     parameters = {
         **embedder.parameters,
@@ -475,10 +346,10 @@ def extract_embeddings(
     path, images = Path(path), fingerprint(dataset)
     if (path / "progress.json").is_file():
         store = EmbeddingStore.open(path)
-        _refuse_another(path, store._progress, parameters, images)
+        refuse_another(path, store._progress, parameters, images)
         if store.is_complete:
             return store
-    with _claim(path) as lock:
+    with claim(path) as lock:
         store = EmbeddingStore._resume(path, parameters, images, lock)
         done = 0 if store is None else len(store.names)
         for index in tqdm(
