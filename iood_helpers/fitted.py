@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,9 +35,17 @@ def save_fitted(path: str | Path, kind: str, arrays: Mapping[str, np.ndarray], *
         If the file cannot be written.
     """
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    metadata = {name: json.dumps(plain(value), sort_keys=True) for name, value in content.items()}
-    data = _sorted_header(save(arrays, metadata={"kind": kind, **metadata}))
+    metadata = {"kind": kind} | {name: json.dumps(plain(value), sort_keys=True) for name, value in content.items()}
+    data = _sorted_header(save(arrays, metadata={**metadata, "sha256": _digest(arrays, metadata)}))
     return write_atomically(path, lambda temporary: temporary.write_bytes(data))
+
+
+def _digest(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
+    """SHA-256 of all that a file tells."""
+    told = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name in sorted(arrays):
+        told.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode() + arrays[name].tobytes())
+    return told.hexdigest()
 
 
 def _sorted_header(data: bytes) -> bytes:
@@ -53,7 +62,7 @@ def load_fitted(path: str | Path, kind: str, content: tuple[str, ...]) -> tuple[
     Raises
     ------
     ValueError
-        If the file cannot be read, or holds another kind of model.
+        If the file cannot be read, is damaged, or holds another kind of model.
     """
     try:
         with safe_open(str(Path(path).expanduser()), "numpy") as stream:
@@ -61,6 +70,9 @@ def load_fitted(path: str | Path, kind: str, content: tuple[str, ...]) -> tuple[
             if metadata.get("kind") != kind:
                 raise ValueError(f"it holds a {metadata.get('kind')}")
             arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        known = metadata.pop("sha256", None)  # files of other programs have none
+        if known is not None and known != _digest(arrays, metadata):
+            raise ValueError("it has changed since it was written")
         values = {name: json.loads(metadata[name]) for name in content}
     except RecursionError:
         raise ValueError("its header is nested too deeply") from None

@@ -264,6 +264,7 @@ def rewritten(fitted, path, arrays=None, **metadata):
     with safe_open(str(path), "numpy") as stream:
         had = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
         header = {**stream.metadata(), **metadata}
+    del header["sha256"]  # as a file that was made so
     had = {name: array for name, array in {**had, **(arrays or {})}.items() if array is not None}
     save_file({name: np.ascontiguousarray(array) for name, array in had.items()}, path, metadata=header)
     return path
@@ -338,3 +339,12 @@ def test_headers_that_are_not_those_of_a_model(fitted, tmp_path, metadata):
     ClassKMeans.load(rewritten(fitted, tmp_path / "k.safetensors", state=state()))
     with pytest.raises(ClusteringError, match=r"k\.safetensors is not a saved ClassKMeans"):
         ClassKMeans.load(rewritten(fitted, tmp_path / "k.safetensors", **metadata))
+
+
+def test_a_number_that_was_changed(fitted, tmp_path):
+    path = fitted.save(tmp_path / "k.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1  # the last mantissa: a number as plausible as before
+    path.write_bytes(content)
+    with pytest.raises(ClusteringError, match="has changed since it was written"):
+        ClassKMeans.load(path)
