@@ -212,8 +212,10 @@ def test_one_writer_at_a_time(tmp_path):
     store.append("a", rows(5, 0))
     with pytest.raises(LockedError, match=f"in use by process {os.getpid()} on "):
         EmbeddingStore.create(tmp_path / "store", 3, {})
+    reader = EmbeddingStore.open(tmp_path / "store")
     with pytest.raises(EmbeddingError, match="reading only"):
-        EmbeddingStore.open(tmp_path / "store").append("b", rows(5, 1))
+        reader.append("b", rows(5, 1))
+    assert reader._group.read_only
     store.close()
     with EmbeddingStore.create(tmp_path / "store", 3, {}) as other:
         other.append("b", rows(5, 1))
