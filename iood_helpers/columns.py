@@ -113,8 +113,8 @@ class Columns:
                     f"The column {self.path / name} has {self._arrays[name].shape[0]} rows instead of {rows}; "
                     "delete the store and extract anew."
                 )
-            if rows % size:
-                self._trailer(name, rows // size)
+            if rows % size:  # no sum covers it yet, and the next writer adds to it
+                self._chunk(name, rows // size)
         for name, found in self.sums(rows, complete).items():
             if rows and sums.get(name) != found:
                 for number in range(-(-rows // self._layout[name][2])):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .columns import PROJECTED
-from .embeddings import ALL_LEVELS
+from .embeddings import ALL_LEVELS, MAX_DIM
 from .errors import DatasetError, EmbeddingError, FileError
 from .files import plain, write_json
 from .locks import exclusive
@@ -103,7 +103,7 @@ def _check_progress(progress: dict[str, Any]) -> None:
     )
     if not isinstance(parameters, dict) or parameters.get("per", "label") not in ("label", "predicted"):
         raise ValueError("parameters are no parameters of a store")
-    if not levels or not all(level in LEVELS and _is_count(width) and width > 0 for level, width in levels):
+    if not levels or not all(level in LEVELS and _is_count(width) and 0 < width <= MAX_DIM for level, width in levels):
         raise ValueError("levels are not those of a store")
     if len(dict(levels)) != len(levels):
         raise ValueError("a level is there twice")

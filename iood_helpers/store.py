@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from .checks import MAX_SEED, whole
 from .classes import NUM_CLASSES, VOID
 from .columns import PROJECTED, ROW_COLUMNS, Columns, Embeddings, checked, column_of
-from .embeddings import Level, PixelEmbedder, grid_pixels
+from .embeddings import MAX_DIM, Level, PixelEmbedder, grid_pixels
 from .errors import EmbeddingError
 from .files import plain, write_json
 from .progress import (
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from .datasets import Dataset
     from .segmenter import Segmenter
 
-MAX_DIM = 1_000_000
 MAX_ROWS = 10**12
 
 

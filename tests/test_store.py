@@ -340,6 +340,15 @@ def test_a_chunk_that_is_missing_or_damaged(tmp_path, chunk, damage):
         EmbeddingStore.open(tmp_path / "store").load()
 
 
+def test_a_damaged_chunk_is_found_before_a_writer_adds_to_it(tmp_path):
+    with EmbeddingStore.create(tmp_path / "store", 3, {}) as store:
+        store.append("a", rows(5, 1))
+    path = tmp_path / "store/rows.zarr/embeddings/c/0/0"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(EmbeddingError, match=f"{path} is damaged"):
+        EmbeddingStore.create(tmp_path / "store", 3, {})
+
+
 def test_zeros_are_chunks_too(tmp_path):
     store = small(tmp_path / "store", images=1)  # label 0, vectors 0: nothing but fill values
     assert (store.load().embeddings == 0).all() and (store.path / "rows.zarr/embeddings/c/0/0").is_file()
@@ -390,6 +399,7 @@ def test_damaged_metadata_of_columns(tmp_path, key, value):
         ("complete", "x"),
         ("levels", []),
         ("levels", [["projected", 0]]),
+        ("levels", [["projected", 10**9]]),
         ("levels", [["classes", 3]]),
         ("levels", [["projected", 3], ["projected", 3]]),
         ("levels", 7),
