@@ -217,9 +217,9 @@ def test_one_writer_at_a_time(tmp_path):
         reader.append("b", rows(5, 1))
     assert reader._group.read_only
     store.close()
-    with EmbeddingStore.create(tmp_path / "store", 3, {}) as other:
-        other.append("b", rows(5, 1))
-        other.finish()
+    other = EmbeddingStore.create(tmp_path / "store", 3, {})
+    other.append("b", rows(5, 1))
+    other.finish()
     assert EmbeddingStore.open(tmp_path / "store").load().label.tolist() == [0] * 5 + [1] * 5
     with pytest.raises(EmbeddingError, match="reading only"):
         other.append("c", rows(5, 2))
