@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.cluster import KMeans, kmeans_plusplus
-from sklearn.utils.validation import assert_all_finite, check_is_fitted
 
+from .checks import MAX_SEED, finite, train_ids, vectors, whole
 from .classes import NUM_CLASSES
 from .errors import ClusteringError
-from .files import write_atomically
+from .fitted import load_fitted, save_fitted
 
 BATCH_ROWS = 65_536
 MAX_QUANTILES = 2000
 START_ROWS_PER_CLUSTER = 200
 """With more pixels per cluster than this, k-means++ chooses the first centres from a sample: among all of them it takes
 longer than what follows, and the result is no better."""
+MAX_VALUE = 1e15
+"""Larger numbers are refused: their squares and sums leave the range of float32."""
+MIN_SPREAD = 1e-7
+"""Less than :meth:`ClassKMeans.fit` gives, so a smaller unit in a file is damage."""
 MIN_HELD_OUT = 50
 """Classes with fewer held-out pixels use the pooled distribution of all classes."""
+
+MAX_COUNT = 1_000_000
+PER_CLASS = ("centers", "spreads", "counts")
+ARRAY_NAME = re.compile(r"(centers|spreads|counts|quantiles)\.((?:(?<=quantiles\.)-1)|[0-9]|1[0-8])")
 
 
 class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
@@ -97,11 +103,15 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ClusteringError
-            If there is nothing to fit, shapes differ, ids are out of range, or values are NaN or infinite.
+            If there is nothing to fit, shapes differ, ids are out of range, values are NaN or infinite, or a parameter
+            of the model is impossible.
         """
-        X, y = self._checked(X, y)
+        self._check_parameters()
+        X, y = _sample(X, y)
         if self.refit_per_image and groups is None:
             raise ClusteringError("Fitting per image needs to know the image of each vector; pass groups.")
+        if groups is not None and np.shape(groups) != y.shape:
+            raise ClusteringError(f"Groups {np.shape(groups)} and classes {y.shape} do not fit.")
         self.centers_, self.spreads_, self.counts_, self.inertia_ = {}, {}, {}, {}
         self.too_small_: list[int] = []
         self.quantiles_: dict[int, np.ndarray] = {}
@@ -133,18 +143,35 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         self.inertia_[c] = float(model.inertia_)
 
     def distances(self, X: np.ndarray, c: int) -> np.ndarray:
-        """Euclidean distances (n, k) to the centres of class c."""
-        check_is_fitted(self, "centers_")
-        return np.sqrt(_squared_distances(np.asarray(X, np.float32), self.centers_[c]))
+        """Euclidean distances (n, k) to the centres of class c.
+
+        Raises
+        ------
+        ClusteringError
+            If class c has no centres, or vectors hold NaN or have another width than those of :meth:`fit`.
+        """
+        X, c = self._fitting(X), int(train_ids([c], 1, ClusteringError)[0])
+        if c not in self.centers_:
+            raise ClusteringError(f"Class {c} has no centres; there are some of {sorted(self.centers_)}.")
+        return self._distances(X, c)
+
+    def _distances(self, x: np.ndarray, c: int) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):
+            squared = _squared_distances(x, self.centers_[c])
+        # NaN and whatever is too large end here, so the vectors need no look of their own.
+        finite(squared, ClusteringError)
+        return np.sqrt(squared)
 
     def transform(self, X: np.ndarray) -> np.ndarray:
-        """Distance to the nearest centre of each class: (n, 19) float32, infinite for classes without centres."""
-        check_is_fitted(self, "centers_")
-        X = np.asarray(X, np.float32)
+        """Distance to the nearest centre of each class: (n, 19) float32, infinite for classes without centres.
+
+        Raises as :meth:`distances` does; so do all methods that take vectors.
+        """
+        X = self._fitting(X)
         out = np.full((len(X), NUM_CLASSES), np.inf, np.float32)
         for c in self.centers_:
             for rows in _batches(len(X)):
-                out[rows, c] = self.distances(X[rows], c).min(1)
+                out[rows, c] = self._distances(X[rows], c).min(1)
         return out
 
     def predict(self, X: np.ndarray) -> np.ndarray:
@@ -164,33 +191,32 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def score_samples(self, X: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
         """Normality, higher is more normal: minus the scaled distance to class y (or to the nearest class)."""
-        check_is_fitted(self, "centers_")
+        X = self._fitting(X)
         if y is not None:
             return -self.scaled_distance(X, y)
-        X = np.asarray(X, np.float32)
         return -np.min([self.scaled_distance(X, np.full(len(X), c)) for c in self.centers_], axis=0)
 
     def _nearest(self, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        check_is_fitted(self, "centers_")
-        X, y = np.asarray(X, np.float32), np.asarray(y)
+        X = self._fitting(X)
+        y = train_ids(y, len(X), ClusteringError)
         distance, cluster = np.zeros(len(X), np.float32), np.full(len(X), -1)
         for c in np.unique(y):
             rows = np.flatnonzero(y == c)
             for part in _batches(len(rows)):
                 chosen = rows[part]
                 if int(c) in self.centers_:
-                    d = self.distances(X[chosen], int(c))
+                    d = self._distances(X[chosen], int(c))
                     cluster[chosen] = d.argmin(1)
                     distance[chosen] = d.min(1) / self.spreads_[int(c)][cluster[chosen]]
                 else:
-                    all_classes = [self.distances(X[chosen], k) / self.spreads_[k] for k in self.centers_]
+                    all_classes = [self._distances(X[chosen], k) / self.spreads_[k] for k in self.centers_]
                     distance[chosen] = np.concatenate(all_classes, 1).min(1)
         return distance, cluster
 
     def calibrate(self, X: np.ndarray, y: np.ndarray) -> ClassKMeans:
         """Learn how far ordinary pixels lie: X (n, D) and y (n,) from images that :meth:`fit` has not seen."""
-        check_is_fitted(self, "centers_")
-        X, y = self._checked(X, y)
+        self._fitting(X)
+        X, y = _sample(X, y)
         distance = self.scaled_distance(X, y)
         self.quantiles_ = {-1: _thinned(distance)}
         for c in np.unique(y):
@@ -203,36 +229,31 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         return self._by_class(y, distance, _tail)
 
     def held_out_quantile(self, y: np.ndarray, q: float) -> np.ndarray:
-        """Scaled distance below which a share q of ordinary pixels of class y lies, (n,) float64."""
+        """Scaled distance below which a share q (0..1) of ordinary pixels of class y lies, (n,) float64."""
+        if not 0 <= q <= 1:
+            raise ClusteringError(f"A share of pixels lies between 0 and 1, not at {q}.")
         return self._by_class(y, np.zeros(len(y)), lambda sorted_distances, _: np.quantile(sorted_distances, q))
 
     def _by_class(self, y: np.ndarray, values: np.ndarray, function) -> np.ndarray:
         if not getattr(self, "quantiles_", None):
             raise ClusteringError("This ClassKMeans is not calibrated; call calibrate with held-out pixels first.")
-        y, values = np.asarray(y), np.asarray(values)
+        values = np.asarray(values)
+        if values.ndim != 1 or np.isnan(values).any():
+            raise ClusteringError(f"Distances {values.shape} are not (n,) or hold NaN; check the vectors.")
+        y = train_ids(y, len(values), ClusteringError)
         out = np.empty(len(y))
         for c in np.unique(y):
             out[y == c] = function(self.quantiles_.get(int(c), self.quantiles_[-1]), values[y == c])
         return out
 
     def save(self, path: str | Path) -> Path:
-        """Write the fitted model as safetensors."""
-        check_is_fitted(self, "centers_")
+        """Write the fitted model as safetensors; the same model gives the same bytes."""
+        self._ask_for_fit()
         arrays = {f"quantiles.{c}": q for c, q in self.quantiles_.items()}
-        for c in self.centers_:
-            arrays |= {
-                f"centers.{c}": self.centers_[c],
-                f"spreads.{c}": self.spreads_[c],
-                f"counts.{c}": self.counts_[c],
-            }
-        state = {
-            "inertia": {str(c): v for c, v in self.inertia_.items()},
-            "too_small": self.too_small_,
-            "n_features_in": self.n_features_in_,
-        }
-        metadata = {"kind": "ClassKMeans", "parameters": json.dumps(self.get_params()), "state": json.dumps(state)}
-        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        return write_atomically(path, lambda temporary: save_file(arrays, temporary, metadata=metadata))
+        for name in PER_CLASS:
+            arrays |= {f"{name}.{c}": array for c, array in getattr(self, f"{name}_").items()}
+        state = {"inertia": self.inertia_, "too_small": self.too_small_, "n_features_in": self.n_features_in_}
+        return save_fitted(path, "ClassKMeans", arrays, parameters=self.get_params(), state=state)
 
     @classmethod
     def load(cls, path: str | Path) -> ClassKMeans:
@@ -241,35 +262,107 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ClusteringError
-            If the file is missing, damaged or of another kind.
+            If the file is missing, damaged or of another kind, or its arrays are not those of a fitted model.
         """
         try:
-            with safe_open(str(path), "numpy") as stream:
-                metadata = stream.metadata() or {}
-                arrays = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
-            if metadata.get("kind") != "ClassKMeans":
-                raise ValueError("another kind of file")
-            model, state = cls(**json.loads(metadata["parameters"])), json.loads(metadata["state"])
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+            arrays, values = load_fitted(path, "ClassKMeans", ("parameters", "state"))
+            parameters, state = values["parameters"], values["state"]
+            if not isinstance(parameters, dict) or parameters.keys() != cls().get_params().keys():
+                raise ValueError("its parameters are not those of a ClassKMeans")
+            model = cls(**parameters)
+            model._check_parameters()
+            model._take(arrays, state)
+        except (ValueError, ClusteringError) as error:
             raise ClusteringError(f"The file {path} is not a saved ClassKMeans ({error}); fit it anew.") from error
-        for name in ("centers", "spreads", "counts", "quantiles"):
-            found = {int(key.split(".")[1]): array for key, array in arrays.items() if key.startswith(f"{name}.")}
-            setattr(model, f"{name}_", found)
-        model.inertia_ = {int(c): v for c, v in state["inertia"].items()}
-        model.too_small_, model.n_features_in_ = state["too_small"], state["n_features_in"]
         return model
 
-    def _checked(self, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        X, y = np.asarray(X, np.float32), np.asarray(y)
-        if X.ndim != 2 or len(X) != len(y) or not len(X):
-            raise ClusteringError(f"Vectors {X.shape} and classes {y.shape} do not fit, or there are none.")
-        try:
-            assert_all_finite(X)
-        except ValueError as error:
-            raise ClusteringError("The vectors hold NaN or infinite values; check the embeddings.") from error
-        if y.min() < 0 or y.max() >= NUM_CLASSES:
-            raise ClusteringError(f"Classes must be train ids 0..18; found {y.min()} to {y.max()}.")
-        return X, y
+    def _take(self, arrays: dict[str, np.ndarray], state: dict) -> None:
+        """Arrays and state of a file, if they are those of a fitted model; otherwise ValueError."""
+        found: dict[str, dict[int, np.ndarray]] = {name: {} for name in (*PER_CLASS, "quantiles")}
+        for key, array in arrays.items():
+            match = ARRAY_NAME.fullmatch(key)
+            if not match or not np.isfinite(array).all():
+                raise ValueError(f"the array {key} has an unknown name or impossible values")
+            found[match[1]][int(match[2])] = array
+        _check_centres(found["centers"], found["spreads"], found["counts"])
+        _check_quantiles(found["quantiles"])
+        for name, by_class in found.items():
+            setattr(self, f"{name}_", by_class)
+        width = next(iter(self.centers_.values())).shape[1]
+        names = {str(c) for c in self.centers_}
+        if not isinstance(state, dict) or state.get("n_features_in") != width:
+            raise ValueError("its state does not fit the centres")
+        inertia, too_small = state.get("inertia"), state.get("too_small")
+        if not isinstance(inertia, dict) or inertia.keys() != names or not all(map(_is_amount, inertia.values())):
+            raise ValueError("its inertia does not fit the centres")
+        if not isinstance(too_small, list) or not all(type(c) is int and c in self.centers_ for c in too_small):
+            raise ValueError("its small classes are not among the centres")
+        self.inertia_ = {int(c): float(v) for c, v in inertia.items()}
+        self.too_small_, self.n_features_in_ = too_small, width
+
+    def _check_parameters(self) -> None:
+        for name, low, high in (
+            ("n_clusters", 1, MAX_COUNT),
+            ("n_init", 1, MAX_COUNT),
+            ("max_iter", 1, MAX_COUNT),
+            ("min_samples_per_cluster", 1, MAX_COUNT),
+            ("random_state", 0, MAX_SEED),
+        ):
+            whole(name, getattr(self, name), low, high, ClusteringError)
+        if self.spread not in ("class", "cluster"):
+            raise ClusteringError(f"spread is 'class' or 'cluster', not {self.spread!r}.")
+        if not isinstance(self.refit_per_image, bool | np.bool_):
+            raise ClusteringError(f"refit_per_image is True or False, not {self.refit_per_image!r}.")
+
+    def _ask_for_fit(self) -> None:
+        if not hasattr(self, "centers_"):
+            raise ClusteringError("This ClassKMeans is not fitted; call fit, or load a fitted one.")
+
+    def _fitting(self, X: np.ndarray) -> np.ndarray:
+        """Vectors that may be measured against the centres."""
+        self._ask_for_fit()
+        return vectors(X, ClusteringError, self.n_features_in_)
+
+
+def _sample(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors and classes to learn from."""
+    X = finite(vectors(X, ClusteringError), ClusteringError)
+    if not len(X) or not X.shape[1]:
+        raise ClusteringError(f"There are no vectors to learn from: {X.shape}.")
+    if max(X.max(), -X.min()) > MAX_VALUE:
+        raise ClusteringError(f"The vectors hold numbers beyond {MAX_VALUE:g}; check the segmenter's features.")
+    return X, train_ids(y, len(X), ClusteringError)
+
+
+def _check_centres(
+    centers: dict[int, np.ndarray], spreads: dict[int, np.ndarray], counts: dict[int, np.ndarray]
+) -> None:
+    """ValueError unless each class has centres of one width, each with a spread and a count."""
+    if not centers or not centers.keys() == spreads.keys() == counts.keys():
+        raise ValueError("centres, spreads and counts are not of the same classes")
+    for c, center in centers.items():
+        k = len(center) if center.ndim == 2 else 0
+        if not k or not center.shape[1] or center.dtype != np.float32 or np.abs(center).max() > MAX_VALUE:
+            raise ValueError(f"the centres of class {c} are impossible")
+        if spreads[c].shape != (k,) or spreads[c].dtype != np.float32 or spreads[c].min() < MIN_SPREAD:
+            raise ValueError(f"the spreads of class {c} are impossible")
+        if counts[c].shape != (k,) or counts[c].dtype != np.int64 or counts[c].min() < 0:
+            raise ValueError(f"the counts of class {c} are impossible")
+    if len({center.shape[1] for center in centers.values()}) > 1:
+        raise ValueError("centres differ in width")
+
+
+def _check_quantiles(quantiles: dict[int, np.ndarray]) -> None:
+    """ValueError unless all are rising distances, and the pooled ones are among them."""
+    if quantiles and -1 not in quantiles:
+        raise ValueError("the pooled distances are missing")
+    for c, q in quantiles.items():
+        if q.ndim != 1 or not len(q) or q.dtype != np.float32 or q[0] < 0 or (np.diff(q) < 0).any():
+            raise ValueError(f"the distances of class {c} are not sorted")
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < np.inf
 
 
 def _start_from_a_sample(x: np.ndarray, n_clusters: int, random_state: np.random.RandomState) -> np.ndarray:

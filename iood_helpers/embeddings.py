@@ -8,7 +8,6 @@ built, and the numbers are those of enlarging, concatenating and convolving.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,19 +15,23 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from sklearn.decomposition import PCA
 
+from .checks import MAX_SEED, finite, vectors, whole
 from .errors import EmbeddingError
-from .files import write_atomically
+from .fitted import load_fitted, save_fitted
 
 if TYPE_CHECKING:
     from .segmenter import Prediction
 
 PUBLISHED_DIM = 1536
+FITTED = ("mean_", "scale_", "weight_", "bias_")
 BATCH_PIXELS = 16_384
+MAX_DIM = 65_536
+DEFAULT_DIM = {"random": PUBLISHED_DIM, "pca": 64}
 Level = int | Literal["decoder", "logits"]
+ALL_LEVELS: tuple[Level, ...] = (0, 1, 2, 3, "decoder", "logits")
+"""Everything that a prediction offers: the pyramid, finest first, what the classifier sees, and what it says."""
 
 
 def sample_bilinear(feature: np.ndarray, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -47,8 +50,27 @@ def sample_bilinear(feature: np.ndarray, pixels: np.ndarray, size: tuple[int, in
     -------
     numpy.ndarray
         (n, C) float32: what ``interpolate(mode="bilinear", align_corners=False)`` to ``size`` gives at these pixels.
+
+    Raises
+    ------
+    EmbeddingError
+        If pixels lie outside the image.
     """
-    return _weighted(_as_rows(feature), *_neighbours(feature.shape[1:], pixels, size))
+    feature = np.asarray(feature, np.float32)
+    return _weighted(_as_rows(feature), *_neighbours(feature.shape[1:], _inside(pixels, size), size))
+
+
+def _inside(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """``pixels`` as (n, 2) numbers that lie in the image."""
+    pixels = np.asarray(pixels)
+    if not pixels.size:
+        return np.empty((0, 2))
+    if pixels.ndim != 2 or pixels.shape[1] != 2 or pixels.dtype.kind not in "fiu":
+        raise EmbeddingError(f"Pixels are (n, 2) rows and columns, not {pixels.shape} of type {pixels.dtype}.")
+    # written so that NaN counts as outside
+    if not ((pixels >= -0.5) & (pixels <= np.array(size) - 0.5)).all():
+        raise EmbeddingError(f"Some pixels lie outside the image of {size[0]} x {size[1]} pixels.")
+    return pixels
 
 
 def _as_rows(feature: np.ndarray) -> torch.Tensor:
@@ -100,7 +122,7 @@ class PixelEmbedder:
     Raises
     ------
     EmbeddingError
-        If a level or projection is unknown.
+        If a level or projection is unknown, a level is there twice, or ``dim`` or ``seed`` is no possible number.
     """
 
     def __init__(
@@ -112,18 +134,17 @@ class PixelEmbedder:
         standardize: bool = False,
         seed: int = 0,
     ) -> None:
-        unknown = [level for level in levels if level not in (0, 1, 2, 3, "decoder", "logits")]
-        if unknown or not levels:
-            raise EmbeddingError(
-                f"Levels {list(levels)} are not understood; choose from 0 to 3, 'decoder' and 'logits'."
-            )
+        self.levels = _levels(levels)
         if projection not in (None, "random", "pca"):
             raise EmbeddingError(f"Unknown projection {projection!r}; use None, 'random' or 'pca'.")
-        self.levels = tuple(levels)
+        if dim is not None and projection is None:
+            raise EmbeddingError(f"Vectors get {dim} numbers by a projection only; set projection, or leave dim out.")
+        if not isinstance(standardize, bool | np.bool_):
+            raise EmbeddingError(f"standardize is True or False, not {standardize!r}.")
         self.projection = projection
-        self.dim = dim or {"random": PUBLISHED_DIM, "pca": 64}.get(projection)
-        self.standardize = standardize
-        self.seed = seed
+        self.dim = whole("dim", dim, 1, MAX_DIM, EmbeddingError) if dim is not None else DEFAULT_DIM.get(projection)
+        self.standardize = bool(standardize)
+        self.seed = whole("seed", seed, 0, MAX_SEED, EmbeddingError)
         self.mean_: np.ndarray | None = None
         self.scale_: np.ndarray | None = None
         self.weight_: np.ndarray | None = None  # (dim, C)
@@ -145,17 +166,23 @@ class PixelEmbedder:
         """Embedder of the same features without standardisation and projection; :meth:`apply` adds both."""
         return PixelEmbedder(self.levels)
 
+    def widths(self, prediction: Prediction) -> dict[Level | str, int]:
+        """Numbers per vector of each level, in order; with a projection, which mixes them, ``{"projected": dim}``."""
+        if self.projection is not None:
+            return {"projected": self.dim}
+        return dict(zip(self.levels, map(len, self._maps(prediction)), strict=True))
+
     def fit(self, raw: np.ndarray) -> PixelEmbedder:
         """Learn standardisation and PCA from vectors (n, C) of :attr:`raw`.
 
         Raises
         ------
         EmbeddingError
-            If there are NaNs, or fewer vectors than PCA components.
+            If there are no vectors, NaNs, or fewer vectors than PCA components.
         """
-        raw = np.asarray(raw, np.float32)
-        if not np.isfinite(raw).all():
-            raise EmbeddingError("The training sample holds NaN or infinite values; check the segmenter's features.")
+        raw = finite(vectors(raw, EmbeddingError), EmbeddingError)
+        if not len(raw):
+            raise EmbeddingError("There are no vectors to learn from; check that the training images have labels.")
         if self.standardize:
             self.mean_ = raw.mean(0, dtype=np.float64).astype(np.float32)
             self.scale_ = np.maximum(raw.std(0, dtype=np.float64), 1e-6).astype(np.float32)
@@ -173,7 +200,8 @@ class PixelEmbedder:
         if self.projection != "random":
             raise EmbeddingError("Only a random projection can be initialised anew; set projection='random'.")
         other = copy.copy(self)
-        other.seed, other.weight_, other.bias_ = seed, None, None
+        other.seed = whole("seed", seed, 0, MAX_SEED, EmbeddingError)
+        other.weight_, other.bias_ = None, None
         return other
 
     def transform(self, prediction: Prediction, pixels: np.ndarray) -> np.ndarray:
@@ -196,20 +224,18 @@ class PixelEmbedder:
         EmbeddingError
             If features hold NaN, pixels lie outside the image, or :meth:`fit` is still to be called.
         """
-        pixels = np.asarray(pixels).reshape(-1, 2)
-        vectors = None
+        pixels = _inside(pixels, prediction.size)
+        out = None
         for part, batch in self.batches(prediction, pixels):
-            if vectors is None:
-                vectors = np.empty((len(pixels), batch.shape[1]), np.float32)
-            vectors[part] = batch
-        return vectors
+            if out is None:
+                out = np.empty((len(pixels), batch.shape[1]), np.float32)
+            out[part] = batch
+        return out
 
     def batches(self, prediction: Prediction, pixels: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """What :meth:`transform` gives, some thousand pixels at a time: (which of them, their vectors)."""
-        pixels = np.asarray(pixels).reshape(-1, 2)
         size = prediction.size
-        if len(pixels) and (pixels.min() < -0.5 or (pixels > np.array(size) - 0.5).any()):
-            raise EmbeddingError(f"Some pixels lie outside the image of {size[0]} x {size[1]} pixels.")
+        pixels = _inside(pixels, size)
         maps = self._maps(prediction)
         self._prepare(sum(len(m) for m in maps))
         ends = np.cumsum([len(m) for m in maps])
@@ -228,11 +254,17 @@ class PixelEmbedder:
                 yield part, sum(parts[1:], start=parts[0] + bias)
 
     def apply(self, raw: np.ndarray) -> np.ndarray:
-        """Standardise and project vectors (n, C) of :attr:`raw`: (n, D) float32, what :meth:`transform` gives."""
-        raw = np.asarray(raw, np.float32)
+        """Standardise and project vectors (n, C) of :attr:`raw`: (n, D) float32, what :meth:`transform` gives.
+
+        Raises
+        ------
+        EmbeddingError
+            If vectors hold NaN, have another length than :meth:`fit` saw, or :meth:`fit` is still to be called.
+        """
+        raw = finite(vectors(raw, EmbeddingError), EmbeddingError)
         self._prepare(raw.shape[1])
-        vectors = self._standardize(raw.copy())
-        return vectors if self.weight_ is None else vectors @ self.weight_.T + self.bias_
+        standard = self._standardize(raw.copy())
+        return standard if self.weight_ is None else standard @ self.weight_.T + self.bias_
 
     def transform_grid(self, prediction: Prediction) -> np.ndarray:
         """Vectors at the centres of the cells of the finest map (stride 4): (h, w, D) float32."""
@@ -241,10 +273,11 @@ class PixelEmbedder:
 
     def save(self, path: str | Path) -> Path:
         """Write parameters and fitted arrays as safetensors."""
-        arrays = {k: getattr(self, k) for k in ("mean_", "scale_", "weight_", "bias_") if getattr(self, k) is not None}
-        arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()} or {"none": np.zeros(1, np.float32)}
-        metadata = {"kind": "PixelEmbedder", "parameters": json.dumps(self.parameters)}
-        return write_atomically(path, lambda temporary: save_file(arrays, temporary, metadata=metadata))
+        arrays = {name: getattr(self, name) for name in FITTED if getattr(self, name) is not None}
+        # a file without arrays is none
+        return save_fitted(
+            path, "PixelEmbedder", arrays or {"none": np.zeros(1, np.float32)}, parameters=self.parameters
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> PixelEmbedder:
@@ -253,25 +286,48 @@ class PixelEmbedder:
         Raises
         ------
         EmbeddingError
-            If the file is missing, damaged or of another kind.
+            If the file is missing, damaged or of another kind, or its arrays do not fit its parameters.
         """
         try:
-            with safe_open(str(path), "numpy") as stream:
-                metadata = stream.metadata() or {}
-                arrays = {key: stream.get_tensor(key) for key in stream.keys() if key != "none"}  # noqa: SIM118
-            parameters = json.loads(metadata["parameters"])
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            arrays, values = load_fitted(path, "PixelEmbedder", ("parameters",))
+            parameters = values["parameters"]
+            if not isinstance(parameters, dict) or sorted(parameters) != sorted(cls((0,)).parameters):
+                raise ValueError("its parameters are not those of an embedder")
+            embedder = cls(parameters.pop("levels"), parameters.pop("projection"), **parameters)
+            arrays.pop("none", None)
+            embedder._take(arrays)
+        except (ValueError, EmbeddingError) as error:
             raise EmbeddingError(f"The file {path} is not a saved PixelEmbedder ({error}); make it anew.") from error
-        levels, projection = parameters.pop("levels"), parameters.pop("projection")
-        embedder = cls(levels, projection, **parameters)
-        for key, value in arrays.items():
-            setattr(embedder, key, value)
         return embedder
 
+    def _take(self, arrays: dict[str, np.ndarray]) -> None:
+        """Arrays of a file, if they fit the parameters and each other; otherwise ValueError."""
+        mean, weight = arrays.get("mean_"), arrays.get("weight_")
+        channels = [len(mean)] if mean is not None and mean.ndim == 1 else []
+        channels += [weight.shape[1]] if weight is not None and weight.ndim == 2 else []
+        channels = channels[0] if channels else None
+        shapes = {"mean_": (channels,), "scale_": (channels,), "weight_": (self.dim, channels), "bias_": (self.dim,)}
+        wanted = {"mean_", "scale_"} if self.standardize else set()
+        wanted |= {"weight_", "bias_"} if self.projection else set()
+        for name, array in arrays.items():
+            if name not in wanted:
+                raise ValueError(f"its parameters ask for no array {name!r}")
+            if array.shape != shapes[name] or not array.size or array.dtype.kind != "f":
+                raise ValueError(f"{name} has shape {array.shape} and type {array.dtype}")
+            if not np.isfinite(array).all() or (name == "scale_" and array.min() <= 0):
+                raise ValueError(f"{name} holds impossible values")
+            setattr(self, name, array.astype(np.float32))
+        if (self.mean_ is None) != (self.scale_ is None) or (self.weight_ is None) != (self.bias_ is None):
+            raise ValueError("an array is missing")
+
     def _maps(self, prediction: Prediction) -> list[np.ndarray]:
-        maps = [getattr(prediction, v) if isinstance(v, str) else prediction.features[v] for v in self.levels]
-        for level, m in zip(self.levels, maps, strict=True):
-            if not np.isfinite(m).all():
+        maps = []
+        for level in self.levels:
+            if not isinstance(level, str) and level >= len(prediction.features):
+                raise EmbeddingError(f"There is no level {level}: the segmenter has {len(prediction.features)} levels.")
+            values = getattr(prediction, level) if isinstance(level, str) else prediction.features[level]
+            maps.append(np.asarray(values, np.float32))  # networks in half precision give half-precision maps
+            if not np.isfinite(maps[-1]).all():
                 raise EmbeddingError(
                     f"The features of level {level} hold NaN or infinite values; check image and checkpoint."
                 )
@@ -287,13 +343,19 @@ class PixelEmbedder:
         fitted = {"standardize": self.mean_ is not None, "pca": self.weight_ is not None}
         if (self.standardize and not fitted["standardize"]) or (self.projection == "pca" and not fitted["pca"]):
             raise EmbeddingError("This embedder has still to learn from a sample; call fit with raw vectors first.")
+        known = len(self.mean_) if self.mean_ is not None else channels
+        known = known if self.weight_ is None else self.weight_.shape[1]
+        if known != channels:
+            raise EmbeddingError(
+                f"This embedder knows vectors of {known} numbers, not {channels}; fit it anew for this network."
+            )
 
-    def _standardize(self, vectors: np.ndarray) -> np.ndarray:
+    def _standardize(self, raw: np.ndarray) -> np.ndarray:
         """In place."""
         if self.standardize:
-            vectors -= self.mean_
-            vectors /= self.scale_
-        return vectors
+            raw -= self.mean_
+            raw /= self.scale_
+        return raw
 
 
 def _reader(
@@ -310,3 +372,17 @@ def _reader(
         projected = rows @ weight.T
         return lambda pixels: _weighted(projected, *_neighbours(shape, pixels, size))
     return lambda pixels: _weighted(rows, *_neighbours(shape, pixels, size)) @ weight.T.numpy()
+
+
+def _levels(levels: Sequence[Level]) -> tuple[Level, ...]:
+    """Levels as Python's values, each known and there once."""
+    try:
+        plain = tuple(int(v) if isinstance(v, np.integer) else v for v in levels)
+    except TypeError:
+        plain = ()
+    known = [isinstance(v, int | str) and not isinstance(v, bool) and v in ALL_LEVELS for v in plain]
+    if not plain or isinstance(levels, str) or not all(known) or len(set(plain)) < len(plain):
+        raise EmbeddingError(
+            f"Levels {levels!r} are not understood; choose from 0 to 3, 'decoder' and 'logits', each at most once."
+        )
+    return plain

@@ -1,106 +1,145 @@
-"""Embeddings on disk: a Zarr group that grows image by image and survives an interruption.
+"""Embeddings on disk: columns that grow image by image, survive an interruption, and know what they were made of.
 
 Rows count only once ``progress.json`` says so. It is renamed into place after the rows of an image are written, so a
-process that dies leaves at most rows that nobody counts; they are cut off when the store is opened again.
+process that dies leaves at most rows that nobody counts: readers pass over them, the next writer puts its own there.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import zarr
 from tqdm.auto import tqdm
 
+from .checks import MAX_SEED, whole
 from .classes import NUM_CLASSES, VOID
-from .embeddings import PixelEmbedder, grid_pixels
+from .columns import PROJECTED, ROW_COLUMNS, Columns, Embeddings, checked, column_of
+from .embeddings import Level, PixelEmbedder, grid_pixels
 from .errors import EmbeddingError
-from .files import write_json
+from .files import plain, write_json
+from .progress import (
+    FORMAT,
+    LEVELS,
+    claim,
+    digest,
+    fingerprint,
+    read_progress,
+    refuse_another,
+    write_progress,
+)
 
 if TYPE_CHECKING:
     from .datasets import Dataset
     from .segmenter import Segmenter
 
-FORMAT = 1
-CHUNK_BYTES = 4_000_000  # what an image adds to a chunk that is not full rewrites it, so chunks are kept small
-MIN_CHUNK_ROWS = 256
-COLUMNS = {"label": "u1", "predicted": "u1", "image": "i4", "confidence": "f4", "pixel": "i4", "embeddings": "f4"}
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """Rows of a store in memory.
-
-    Attributes
-    ----------
-    embeddings
-        (n, D) float32.
-    label, predicted
-        True and predicted train id, (n,) uint8.
-    image
-        Index into ``EmbeddingStore.names``, (n,) int32.
-    pixel
-        Row and column in the image, (n, 2) int32.
-    confidence
-        Maximum soft-max probability, (n,) float32.
-    """
-
-    embeddings: np.ndarray
-    label: np.ndarray
-    predicted: np.ndarray
-    image: np.ndarray
-    pixel: np.ndarray
-    confidence: np.ndarray
+MAX_DIM = 1_000_000
+MAX_ROWS = 10**12
 
 
 class EmbeddingStore:
-    """Zarr group of pixel embeddings; made by :meth:`create`, reopened by :meth:`open`."""
+    """Pixel embeddings, one array per level; made by :meth:`create`, reopened for reading by :meth:`open`.
 
-    def __init__(self, path: Path, progress: dict[str, Any]) -> None:
+    A store from :meth:`create` is locked against other writers until :meth:`finish` or :meth:`close` is called or the
+    block ``with EmbeddingStore.create(...) as store`` ends. Stores from :meth:`open` change nothing.
+    """
+
+    def __init__(self, path: Path, progress: dict[str, Any], columns: Columns, lock: ExitStack | None = None) -> None:
         self.path = path
         self._progress = progress
-        self._group = zarr.open_group(path / "rows.zarr", mode="r+")
+        self._columns = columns
+        self._lock = lock
 
     @classmethod
-    def create(cls, path: str | Path, dim: int, parameters: dict[str, Any]) -> EmbeddingStore:
+    def create(
+        cls,
+        path: str | Path,
+        dim: int | Mapping[Level, int],
+        parameters: Mapping[str, Any],
+        images: Sequence[Mapping[str, Any]] | None = None,
+    ) -> EmbeddingStore:
         """New empty store, or the existing one if it was made with the same parameters.
+
+        Parameters
+        ----------
+        path
+            Its folder; missing, empty, or a store.
+        dim
+            Numbers per vector, or those of each level in order.
+        parameters
+            What the store is made with: plain values.
+        images
+            What the store is made of, as :func:`fingerprint` gives it.
 
         Raises
         ------
         EmbeddingError
-            If a store with other parameters is there; the message names them.
+            If a store with other parameters or of other images is there (the message names them), or something that
+            is no store.
+        LockedError
+            If another process writes to it.
+        FileError
+            If the folder cannot be written.
         """
         path = Path(path)
-        parameters = json.loads(json.dumps({**parameters, "dim": dim}))
-        if (path / "progress.json").is_file():
-            store = cls.open(path)
-            have = store._progress["parameters"]
-            other = [k for k in sorted({*have, *parameters}) if have.get(k) != parameters.get(k)]
-            if other:
-                details = ", ".join(f"{k}: {have.get(k)} instead of {parameters.get(k)}" for k in other)
+        levels = dim if isinstance(dim, Mapping) else {PROJECTED: dim}
+        widths = {str(level): whole("dim", width, 1, MAX_DIM, EmbeddingError) for level, width in levels.items()}
+        if not widths or any(level not in LEVELS for level in widths):
+            raise EmbeddingError(f"A store has levels out of {LEVELS}, not {list(widths)}.")
+        lock = claim(path)
+        try:
+            store = cls._resume(path, parameters, images, lock)
+            if store is None:
+                store = cls._new(path, widths, parameters, images, lock)
+            if store._widths != widths:
                 raise EmbeddingError(
-                    f"The store {path} was made with other parameters ({details}); delete it or choose another folder."
+                    f"The store {path} has vectors of {store._widths} instead of {widths}; "
+                    "delete it or choose another folder."
                 )
-            return store
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(parents=True)
-        group = zarr.create_group(path / "rows.zarr")
-        for name, kind in COLUMNS.items():
-            tail = {"pixel": (2,), "embeddings": (dim,)}.get(name, ())
-            rows = max(MIN_CHUNK_ROWS, CHUNK_BYTES // (np.dtype(kind).itemsize * math.prod(tail)))
-            group.create_array(name, shape=(0, *tail), chunks=(rows, *tail), dtype=kind)
-        progress = {"format": FORMAT, "parameters": parameters, "names": [], "rows": 0, "complete": False}
-        write_json(path / "progress.json", progress)
-        return cls(path, progress)
+        except BaseException:
+            lock.close()
+            raise
+        return store
+
+    @classmethod
+    def _new(cls, path: Path, widths: dict[str, int], parameters, images, lock: ExitStack) -> EmbeddingStore:
+        progress = {
+            "format": FORMAT,
+            "parameters": plain(parameters),
+            "levels": [list(item) for item in widths.items()],
+            "images_sha256": digest(images),
+            "names": [],
+            "counts": [],
+            "rows": 0,
+            "sums": {},
+            "complete": False,
+        }
+        # First of all files: it tells that the folder is the store's own.
+        write_progress(path, progress)
+        return cls._resume(path, parameters, images, lock)
+
+    @classmethod
+    def _resume(cls, path: Path, parameters, images, lock: ExitStack) -> EmbeddingStore | None:
+        """Store to be written on, None if there is none; one that is complete comes for reading."""
+        if not (path / "progress.json").is_file():
+            return None
+        progress = read_progress(path)
+        refuse_another(path, progress, parameters, images)
+        if progress["complete"]:
+            lock.close()
+            return cls.open(path)
+        if not progress["names"]:
+            write_json(path / "images.json", images)
+        columns = Columns(path / "rows.zarr", dict(progress["levels"]), "r+" if progress["names"] else "w")
+        columns.check(progress["rows"], progress["complete"], progress["sums"])
+        columns.sweep()
+        return cls(path, progress, columns, lock)
 
     @classmethod
     def open(cls, path: str | Path) -> EmbeddingStore:
-        """Open a store; rows of an interrupted image are cut off.
+        """Open a store for reading; rows of an interrupted image are passed over.
 
         Raises
         ------
@@ -108,22 +147,16 @@ class EmbeddingStore:
             If there is no store, or it is damaged.
         """
         path = Path(path)
-        try:
-            progress = json.loads((path / "progress.json").read_text())
-            if progress["format"] != FORMAT:
-                raise EmbeddingError(f"The store {path} has format {progress['format']}; delete it and extract anew.")
-            store = cls(path, progress)
-            if any(store._group[name].shape[0] < progress["rows"] for name in COLUMNS):
-                raise ValueError("rows are missing")
-        except (OSError, ValueError, KeyError) as error:
-            raise EmbeddingError(
-                f"There is no readable embedding store at {path} ({error}); extract the embeddings anew."
-            ) from error
-        for name in COLUMNS:
-            array = store._group[name]
-            if array.shape[0] > progress["rows"]:
-                array.resize((progress["rows"], *array.shape[1:]))
-        return store
+        progress = read_progress(path)
+        columns = Columns(path / "rows.zarr", dict(progress["levels"]), "r")
+        columns.check(progress["rows"], progress["complete"], progress["sums"])
+        return cls(path, progress, columns)
+
+    def __enter__(self) -> EmbeddingStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __len__(self) -> int:
         return self._progress["rows"]
@@ -139,38 +172,110 @@ class EmbeddingStore:
         return self._progress["parameters"]
 
     @property
+    def levels(self) -> list[Level | str]:
+        """Levels whose vectors are stored, in order; ``["projected"]`` where the embedder mixes them."""
+        return list(self.widths)
+
+    @property
+    def widths(self) -> dict[Level | str, int]:
+        """Level to numbers per vector."""
+        return {int(level) if level.isdigit() else level: width for level, width in self._widths.items()}
+
+    @property
     def is_complete(self) -> bool:
         """Whether every image of the split has been added."""
         return self._progress["complete"]
 
-    def append(self, name: str, rows: dict[str, np.ndarray]) -> None:
-        """Add the rows of one image and count them; ``rows`` has all columns but "image"."""
+    @property
+    def _widths(self) -> dict[str, int]:
+        return dict(self._progress["levels"])
+
+    @property
+    def _group(self):
+        return self._columns.group
+
+    def append(self, name: str, rows: Mapping[str, np.ndarray]) -> None:
+        """Add the rows of one image and count them; ``rows`` has all columns but "image", as in :class:`Embeddings`.
+
+        Raises
+        ------
+        EmbeddingError
+            If columns differ in length, vectors in width, values are impossible (NaN, classes beyond 0..18), or the
+            store is open for reading only.
+        FileError
+            If the disk is full or may not be written.
+        """
+        self._ask_for_lock()
         number = len(rows["label"])
-        rows = {**rows, "image": np.full(number, len(self.names), np.int32)}
-        for column in COLUMNS:
-            if len(rows[column]) != number:
-                raise EmbeddingError(f"Column {column} of image {name} has {len(rows[column])} rows, not {number}.")
-        for column, kind in COLUMNS.items():
-            self._group[column].append(np.asarray(rows[column], kind))
-        self._commit(names=[*self.names, name], rows=len(self) + number)
+        rows = checked(name, rows, number, sum(self._widths.values()))
+        ends = np.cumsum(list(self._widths.values()))
+        parts = np.split(rows.pop("embeddings"), ends[:-1], axis=1)
+        rows |= {column_of(level): part for level, part in zip(self._widths, parts, strict=True)}
+        rows["image"] = np.full(number, len(self.names), np.int32)
+        self._columns.write(len(self), rows)
+        self._commit(names=[*self.names, name], counts=[*self._progress["counts"], number], rows=len(self) + number)
 
     def finish(self) -> None:
-        """Mark the store as complete."""
+        """Mark the store as complete and let go of its lock."""
+        self._ask_for_lock()
         self._commit(complete=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the lock: other processes may write, this object reads."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _ask_for_lock(self) -> None:
+        if self._lock is None:
+            raise EmbeddingError(
+                f"The store {self.path} is open for reading only; reopen it with EmbeddingStore.create to add images."
+            )
 
     def _commit(self, **changes: Any) -> None:
-        self._progress = {**self._progress, **changes}
-        write_json(self.path / "progress.json", self._progress)
+        progress = {**self._progress, **changes}
+        progress["sums"] = self._columns.sums(progress["rows"], progress["complete"])
+        write_progress(self.path, progress)
+        self._progress = progress
 
-    def load(self, n_per_class: int | None = None, seed: int = 0) -> Embeddings:
-        """Rows in memory, at most ``n_per_class`` of each class that got shares, drawn without replacement."""
-        label = self._group[self.parameters.get("per", "label")][: len(self)]
-        chosen = np.arange(len(label))
+    def load(self, n_per_class: int | None = None, seed: int = 0, levels: Sequence[Level] | None = None) -> Embeddings:
+        """Rows in memory; no more of the disk is read than they need.
+
+        Parameters
+        ----------
+        n_per_class
+            At most so many rows of each class that got shares, drawn without replacement; None for all.
+        seed
+            Seed of the draw, which is the same whatever the levels.
+        levels
+            Levels whose vectors are wanted, in this order; None for all.
+
+        Raises
+        ------
+        EmbeddingError
+            If a level is not stored, or a file is missing or damaged.
+        """
+        levels = self.levels if levels is None else list(levels)
+        if not levels or any(level not in self.widths for level in levels):
+            raise EmbeddingError(f"The store {self.path} holds levels {self.levels}, not all of {levels}.")
+        chosen = np.arange(len(self))
         if n_per_class is not None:
+            n_per_class = whole("n_per_class", n_per_class, 0, MAX_ROWS, EmbeddingError)
+            label = self._column(self.parameters.get("per", "label"), chosen)
             rng = np.random.default_rng(seed)
             parts = [rng.permutation(np.flatnonzero(label == c))[:n_per_class] for c in range(NUM_CLASSES)]
             chosen = np.sort(np.concatenate(parts))
-        return Embeddings(**{name: self._group[name][: len(self)][chosen] for name in COLUMNS})
+        numbers, end = np.empty((len(chosen), sum(self.widths[level] for level in levels)), np.float32), 0
+        for level in levels:
+            start, end = end, end + self.widths[level]
+            self._columns.read(column_of(str(level)), chosen, numbers[:, start:end])
+        return Embeddings(numbers, **{name: self._column(name, chosen) for name in ROW_COLUMNS})
+
+    def _column(self, name: str, chosen: np.ndarray) -> np.ndarray:
+        values = np.empty((len(chosen), 2) if name == "pixel" else len(chosen), ROW_COLUMNS[name])
+        self._columns.read(name, chosen, values)
+        return values
 
 
 def extract_embeddings(
@@ -189,7 +294,8 @@ def extract_embeddings(
 
     Each image gives at most ``oversampling * n_per_class / images`` pixels per class, at cells of the stride-4 grid;
     the factor makes up for classes that occur in few images. Interrupted and started again, it goes on where it was
-    and gives the same store, since each image has its own random stream.
+    and gives the same store, since each image has its own random stream. Which pixels are drawn does not depend on the
+    embedder.
 
     Parameters
     ----------
@@ -212,8 +318,19 @@ def extract_embeddings(
     Raises
     ------
     EmbeddingError
-        If a store with other parameters is at ``path``, or features hold NaN.
+        If a store with other parameters or of other images is at ``path``, or something that is no store; if features
+        hold NaN.
+    LockedError
+        If another process extracts into it.
+    FileError
+        If the disk is full or may not be written.
     """
+    if not len(dataset):
+        raise EmbeddingError(f"There are no images in {dataset.name}/{dataset.split}; nothing can be extracted.")
+    if per not in ("label", "predicted") or not 0 < oversampling < np.inf:
+        raise EmbeddingError(f"per={per!r} or oversampling={oversampling!r} is impossible; see extract_embeddings.")
+    n_per_class = whole("n_per_class", n_per_class, 1, MAX_ROWS, EmbeddingError)
+    seed = whole("seed", seed, 0, MAX_SEED, EmbeddingError)
     share = max(1, int(np.ceil(oversampling * n_per_class / len(dataset))))
     parameters = {
         **embedder.parameters,
@@ -226,30 +343,32 @@ def extract_embeddings(
     }
     if segmenter.precision != "float32":
         parameters["precision"] = segmenter.precision
-    store: EmbeddingStore | None = None
-    if (Path(path) / "progress.json").is_file():
-        known = EmbeddingStore.open(path)
-        store = EmbeddingStore.create(path, known.parameters["dim"], parameters)
+    path, images = Path(path), fingerprint(dataset)
+    if (path / "progress.json").is_file():
+        store = EmbeddingStore.open(path)
+        refuse_another(path, store._progress, parameters, images)
         if store.is_complete:
             return store
-    done = len(store.names) if store else 0
-    for index in tqdm(
-        range(done, len(dataset)), initial=done, total=len(dataset), disable=not progress, desc="extract"
-    ):
-        sample = dataset[index]
-        rows = _draw(segmenter, sample, embedder, share, per, np.random.default_rng((seed, index)))
-        if store is None:
-            store = EmbeddingStore.create(path, rows["embeddings"].shape[1], parameters)
-        store.append(sample.name, rows)
-    store.finish()
+    with claim(path) as lock:
+        store = EmbeddingStore._resume(path, parameters, images, lock)
+        done = 0 if store is None else len(store.names)
+        for index in tqdm(
+            range(done, len(dataset)), initial=done, total=len(dataset), disable=not progress, desc="extract"
+        ):
+            sample = dataset[index]
+            prediction = segmenter.predict(sample.image())
+            if store is None:
+                widths = {str(level): width for level, width in embedder.widths(prediction).items()}
+                store = EmbeddingStore._new(path, widths, parameters, images, lock)
+            rows = _draw(prediction, sample.label(), embedder, share, per, np.random.default_rng((seed, index)))
+            store.append(sample.name, rows)
+        store.finish()
     return store
 
 
-def _draw(segmenter, sample, embedder, share: int, per: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    prediction = segmenter.predict(sample.image())
+def _draw(prediction, label, embedder, share: int, per: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
     cells = np.floor(grid_pixels(prediction.logits.shape[1:], prediction.size) + 0.5).astype(np.int32)
     predicted = prediction.classes[cells[:, 0], cells[:, 1]]
-    label = sample.label()
     classes = predicted if label is None else label[cells[:, 0], cells[:, 1]]
     shared = np.where(classes == VOID, VOID, predicted) if per == "predicted" else classes
     parts = [rng.permutation(np.flatnonzero(shared == c))[:share] for c in range(NUM_CLASSES)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import make_prediction
 
-from iood_helpers.embeddings import PixelEmbedder
+from iood_helpers.embeddings import ALL_LEVELS, PixelEmbedder
 from iood_helpers.errors import EmbeddingError
 from iood_helpers.store import EmbeddingStore, extract_embeddings
 
@@ -44,9 +44,9 @@ class Segmenter:
         return make_prediction(image)
 
 
-def extract(path, breaks_at=None, **options):
+def extract(path, breaks_at=None, embedder=None, **options):
     options = {"n_per_class": 40, "progress": False, **options}
-    return extract_embeddings(Segmenter(breaks_at), Dataset(), PixelEmbedder((0,)), path, **options)
+    return extract_embeddings(Segmenter(breaks_at), Dataset(), embedder or PixelEmbedder((0,)), path, **options)
 
 
 def same(a: EmbeddingStore, b: EmbeddingStore) -> bool:
@@ -140,3 +140,18 @@ def test_no_store_and_a_damaged_one(tmp_path):
     (store.path / "progress.json").write_text('{"format": 1, "rows"')
     with pytest.raises(EmbeddingError, match="no readable embedding store"):
         EmbeddingStore.open(store.path)
+
+
+def test_levels_are_read_by_themselves_and_in_any_order(tmp_path):
+    store = extract(tmp_path / "all", embedder=PixelEmbedder(ALL_LEVELS))
+    assert store.widths == {0: 3, 1: 4, 2: 5, 3: 6, "decoder": 4, "logits": 19}
+    assert store.levels == list(ALL_LEVELS)
+    for levels in [(0,), (3, "decoder", 1), ("logits",), None]:
+        alone = extract(tmp_path / f"alone {levels}", embedder=PixelEmbedder(levels or ALL_LEVELS))
+        for n_per_class in (None, 12):
+            a, b = store.load(n_per_class, levels=levels), alone.load(n_per_class)
+            for column in vars(a):
+                np.testing.assert_array_equal(getattr(a, column), getattr(b, column))
+    with pytest.raises(EmbeddingError, match="holds levels"):
+        store.load(levels=(0, "classes"))
+    assert extract(tmp_path / "one", embedder=PixelEmbedder((0, 1), "random", dim=5)).widths == {"projected": 5}
