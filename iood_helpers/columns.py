@@ -89,7 +89,7 @@ class Columns:
                     raise ValueError(f"{name} has another type, shape or compression")
         except Exception as error:  # whatever zarr stumbles over in damaged metadata
             raise EmbeddingError(
-                f"The columns {path} cannot be read ({error}); extract the embeddings anew."
+                f"The columns {path} cannot be read ({error}); delete the store and extract anew."
             ) from error
 
     def sums(self, rows: int, complete: bool) -> dict[str, str]:
@@ -111,7 +111,7 @@ class Columns:
             if self._arrays[name].shape[0] < rows:
                 raise EmbeddingError(
                     f"The column {self.path / name} has {self._arrays[name].shape[0]} rows instead of {rows}; "
-                    "extract the embeddings anew."
+                    "delete the store and extract anew."
                 )
             if rows % size:
                 self._trailer(name, rows // size)
@@ -120,7 +120,8 @@ class Columns:
                 for number in range(-(-rows // self._layout[name][2])):
                     self._chunk(name, number)
                 raise EmbeddingError(
-                    f"The chunks of {self.path / name} are not those that were written; extract the embeddings anew."
+                    f"The chunks of {self.path / name} are not those that were written; "
+                    "delete the store and extract anew."
                 )
 
     def _trailer(self, name: str, number: int) -> bytes:
@@ -132,17 +133,17 @@ class Columns:
                 return stream.read()
         except OSError as error:
             raise EmbeddingError(
-                f"The file {path} is missing or damaged ({error.strerror}); extract the embeddings anew."
+                f"The file {path} is missing or damaged ({error.strerror}); delete the store and extract anew."
             ) from error
 
     def _chunk(self, name: str, number: int) -> np.ndarray:
         path, size = self._chunk_file(name, number), self._layout[name][2]
         if not path.is_file():
-            raise EmbeddingError(f"The file {path} is missing; extract the embeddings anew.")
+            raise EmbeddingError(f"The file {path} is missing; delete the store and extract anew.")
         try:
             return self._arrays[name][number * size : (number + 1) * size]
         except Exception as error:  # checksum, decompression or file system
-            raise EmbeddingError(f"The file {path} is damaged ({error}); extract the embeddings anew.") from error
+            raise EmbeddingError(f"The file {path} is damaged ({error}); delete the store and extract anew.") from error
 
     def read(self, name: str, chosen: np.ndarray, out: np.ndarray) -> None:
         """Put rows of a column into ``out``, one chunk in memory at a time.

@@ -326,7 +326,8 @@ class PixelEmbedder:
             if not isinstance(level, str) and level >= len(prediction.features):
                 raise EmbeddingError(f"There is no level {level}: the segmenter has {len(prediction.features)} levels.")
             values = getattr(prediction, level) if isinstance(level, str) else prediction.features[level]
-            maps.append(np.asarray(values, np.float32))  # networks in half precision give half-precision maps
+            with np.errstate(over="ignore"):  # what overflows is found below
+                maps.append(np.asarray(values, np.float32))  # networks in half precision give half-precision maps
             if not np.isfinite(maps[-1]).all():
                 raise EmbeddingError(
                     f"The features of level {level} hold NaN or infinite values; check image and checkpoint."

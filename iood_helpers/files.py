@@ -37,7 +37,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> Path:
     FileError
         If the disk is full, a folder may not be written, or something else is in the file's place.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,7 @@ def load_fitted(path: str | Path, kind: str, content: tuple[str, ...]) -> tuple[
         If the file cannot be read, or holds another kind of model.
     """
     try:
-        with safe_open(str(path), "numpy") as stream:
+        with safe_open(str(Path(path).expanduser()), "numpy") as stream:
             metadata = stream.metadata() or {}
             if metadata.get("kind") != kind:
                 raise ValueError(f"it holds a {metadata.get('kind')}")

@@ -92,7 +92,7 @@ def read_progress(path: Path) -> dict[str, Any]:
         _check_progress(progress)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise EmbeddingError(
-            f"There is no readable embedding store at {path} ({error}); extract the embeddings anew."
+            f"There is no readable embedding store at {path} ({error}); delete the store and extract anew."
         ) from error
     return progress
 

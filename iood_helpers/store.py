@@ -83,14 +83,16 @@ class EmbeddingStore:
         FileError
             If the folder cannot be written.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         levels = dim if isinstance(dim, Mapping) else {PROJECTED: dim}
         widths = {str(level): whole("dim", width, 1, MAX_DIM, EmbeddingError) for level, width in levels.items()}
         if not widths or any(level not in LEVELS for level in widths):
             raise EmbeddingError(f"A store has levels out of {LEVELS}, not {list(widths)}.")
-        lock = claim(path)
+        store, lock = cls._complete(path, parameters, images), ExitStack()
         try:
-            store = cls._resume(path, parameters, images, lock)
+            if store is None:
+                lock = claim(path)
+                store = cls._resume(path, parameters, images, lock)
             if store is None:
                 store = cls._new(path, widths, parameters, images, lock)
             if store._widths != widths:
@@ -121,6 +123,15 @@ class EmbeddingStore:
         return cls._resume(path, parameters, images, lock)
 
     @classmethod
+    def _complete(cls, path: Path, parameters, images) -> EmbeddingStore | None:
+        """Store for reading if there is one that is complete; it needs no lock and no permission to write."""
+        if not (path / "progress.json").is_file():
+            return None
+        progress = read_progress(path)
+        refuse_another(path, progress, parameters, images)
+        return cls.open(path) if progress["complete"] else None
+
+    @classmethod
     def _resume(cls, path: Path, parameters, images, lock: ExitStack) -> EmbeddingStore | None:
         """Store to be written on, None if there is none; one that is complete comes for reading."""
         if not (path / "progress.json").is_file():
@@ -146,7 +157,7 @@ class EmbeddingStore:
         EmbeddingError
             If there is no store, or it is damaged.
         """
-        path = Path(path)
+        path = Path(path).expanduser()
         progress = read_progress(path)
         columns = Columns(path / "rows.zarr", dict(progress["levels"]), "r")
         columns.check(progress["rows"], progress["complete"], progress["sums"])
@@ -343,12 +354,10 @@ def extract_embeddings(
     }
     if segmenter.precision != "float32":
         parameters["precision"] = segmenter.precision
-    path, images = Path(path), fingerprint(dataset)
-    if (path / "progress.json").is_file():
-        store = EmbeddingStore.open(path)
-        refuse_another(path, store._progress, parameters, images)
-        if store.is_complete:
-            return store
+    path, images = Path(path).expanduser(), fingerprint(dataset)
+    store = EmbeddingStore._complete(path, parameters, images)
+    if store is not None:
+        return store
     with claim(path) as lock:
         store = EmbeddingStore._resume(path, parameters, images, lock)
         done = 0 if store is None else len(store.names)

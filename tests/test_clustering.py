@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 
@@ -148,3 +152,189 @@ def test_many_pixels_start_from_a_sample_and_end_as_well():
     model = ClassKMeans(n_clusters=12, n_init=3).fit(x, np.zeros(len(x), int))
     assert len(x) > START_ROWS_PER_CLUSTER * model.n_clusters
     assert model.inertia_[0] < 1.01 * KMeans(12, n_init=3, random_state=0).fit(x).inertia_
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_clusters": 0},
+        {"n_clusters": -1},
+        {"n_clusters": 2.0},
+        {"n_clusters": True},
+        {"n_clusters": "3"},
+        {"n_init": 0},
+        {"max_iter": 0},
+        {"min_samples_per_cluster": 0},
+        {"random_state": -1},
+        {"spread": "image"},
+        {"refit_per_image": 1},
+    ],
+)
+def test_impossible_parameters_are_refused(options):
+    with pytest.raises(ClusteringError, match=next(iter(options))):
+        ClassKMeans(**options).fit(*blobs())
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int64, np.uint8, np.uint16, np.float32])
+def test_any_type_of_number_gives_the_same(tmp_path, fitted, kind):
+    x, y = blobs()
+    model = ClassKMeans(np.int32(6), n_init=np.int64(3), random_state=np.uint8(0)).fit(x.astype(float), y.astype(kind))
+    np.testing.assert_allclose(model.centers_[4], fitted.centers_[4])
+    other = ClassKMeans.load(model.save(tmp_path / "kmeans.safetensors"))
+    np.testing.assert_array_equal(other.scaled_distance(x, y.astype(kind)), model.scaled_distance(x, y))
+    half = x.astype(np.float16)
+    np.testing.assert_array_equal(model.transform(half), model.transform(half.astype(float)))
+
+
+def doors(model):
+    """Everything that takes vectors and classes, as functions of both."""
+    return {
+        "fit": lambda x, y: ClassKMeans(2).fit(x, y),
+        "calibrate": lambda x, y: ClassKMeans(2).fit(*blobs()).calibrate(x, y),
+        "predict_cluster": model.predict_cluster,
+        "scaled_distance": model.scaled_distance,
+        "score_samples": model.score_samples,
+    }
+
+
+@pytest.mark.parametrize("door", doors(ClassKMeans()))
+@pytest.mark.parametrize(
+    "wrong", ["NaN", "infinite", "huge", "words", "flat", "classes", "negative", "beyond", "half", "bool", "NaN class"]
+)
+def test_the_same_check_at_every_door(fitted, door, wrong):
+    x, y = blobs()
+    hole = np.where(np.arange(len(y)) == 7, 1, 0)
+    values = {
+        "NaN": (np.where(hole[:, None], np.nan, x), y),
+        "infinite": (np.where(hole[:, None], -np.inf, x), y),
+        "huge": (x * 1e25, y),
+        "words": (x.astype(str), y),
+        "flat": (x[:, 0], y),
+        "classes": (x, y[:-1]),
+        "negative": (x, np.where(hole, -1, y)),
+        "beyond": (x, np.where(hole, 19, y)),
+        "half": (x, np.where(hole, 0.5, y)),
+        "bool": (x, y == 4),
+        "NaN class": (x, np.where(hole, np.nan, y)),
+    }
+    with pytest.raises(ClusteringError):
+        doors(fitted)[door](*values[wrong])
+
+
+def test_vectors_of_another_width_and_models_that_know_nothing(fitted):
+    x, y = blobs()
+    wide = np.hstack([x, x])
+    for step in (fitted.transform, fitted.predict, fitted.score_samples, lambda v: fitted.distances(v, 0)):
+        with pytest.raises(ClusteringError, match="6 numbers instead of 3"):
+            step(wide)
+        with pytest.raises(ClusteringError, match="NaN or infinite"):
+            step(x * np.nan)
+        with pytest.raises(ClusteringError, match="NaN or infinite"):
+            step(x * np.float32(1e30))
+    for step in (
+        lambda: fitted.scaled_distance(wide, y),
+        lambda: fitted.calibrate(wide, y),
+        lambda: fitted.distances(x, 7),
+        lambda: fitted.distances(x, -1),
+        lambda: ClassKMeans().predict(x),
+        lambda: ClassKMeans().save("nowhere"),
+        lambda: fitted.tail_probability(np.full(3, np.nan), np.zeros(3)),
+        lambda: fitted.tail_probability(np.ones(3), np.zeros(2)),
+        lambda: fitted.tail_probability(np.ones(1), [255]),
+        lambda: fitted.held_out_quantile(np.zeros(3), 2),
+        lambda: fitted.held_out_quantile(np.zeros(3), np.nan),
+        lambda: ClassKMeans().fit(x[:0], y[:0]),
+        lambda: ClassKMeans(refit_per_image=True).fit(x, y, groups=[1, 2]),
+    ):
+        with pytest.raises(ClusteringError):
+            step()
+    assert fitted.transform(x[:0]).shape == (0, 19)
+
+
+def test_the_same_model_gives_the_same_bytes(fitted, tmp_path):
+    once = [fitted.save(tmp_path / f"{i}.safetensors").read_bytes() for i in range(8)]
+    assert len(set(once)) == 1
+    loaded = ClassKMeans.load(tmp_path / "0.safetensors")
+    assert loaded.save(tmp_path / "again.safetensors").read_bytes() == once[0]
+
+
+def rewritten(fitted, path, arrays=None, **metadata):
+    """A saved model with some arrays (None: left out) and header values replaced."""
+    fitted.save(path)
+    with safe_open(str(path), "numpy") as stream:
+        had = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+        header = {**stream.metadata(), **metadata}
+    had = {name: array for name, array in {**had, **(arrays or {})}.items() if array is not None}
+    save_file({name: np.ascontiguousarray(array) for name, array in had.items()}, path, metadata=header)
+    return path
+
+
+F = np.float32
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"centers.0": np.full((6, 3), np.nan, F)},
+        {"centers.0": np.full((6, 3), 1e30, F)},
+        {"centers.0": np.ones((6, 4), F)},
+        {"centers.0": np.ones(6, F)},
+        {"centers.0": np.ones((0, 3), F)},
+        {"centers.0": np.ones((6, 3), np.int32)},
+        {"centers.0": None},
+        {"centers.19": np.ones((6, 3), F)},
+        {"centers.x": np.ones((6, 3), F)},
+        {"centers.-1": np.ones((6, 3), F)},
+        {"spreads.0": np.zeros(6, F)},
+        {"spreads.0": np.full(6, -1, F)},
+        {"spreads.0": np.full(6, np.inf, F)},
+        {"spreads.0": np.ones(5, F)},
+        {"spreads.0": np.zeros(0, F)},
+        {"spreads.0": None},
+        {"counts.0": np.full(6, -1)},
+        {"counts.0": np.ones(6, F)},
+        {"counts.4": None},
+        {"quantiles.-1": None},
+        {"quantiles.0": np.array([2, 1], F)},
+        {"quantiles.0": np.array([-1, 1], F)},
+        {"quantiles.0": np.array([0, np.nan], F)},
+        {"quantiles.0": np.zeros(0, F)},
+        {"transform": np.ones(3, F)},
+    ],
+)
+def test_arrays_that_are_not_those_of_a_model(fitted, tmp_path, arrays):
+    ClassKMeans.load(rewritten(fitted, tmp_path / "k.safetensors"))  # as it is, it can be read
+    with pytest.raises(ClusteringError, match=r"k\.safetensors is not a saved ClassKMeans"):
+        ClassKMeans.load(rewritten(fitted, tmp_path / "k.safetensors", arrays))
+
+
+def state(**changes):
+    return json.dumps({"inertia": {"0": 1.0, "4": 1.0, "11": 1.0}, "too_small": [11], "n_features_in": 3, **changes})
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"kind": "PixelEmbedder"},
+        {"parameters": "[]"},
+        {"parameters": "null"},
+        {"parameters": "{}"},
+        {"parameters": "[" * 9999},
+        {"parameters": json.dumps({**ClassKMeans().get_params(), "n_clusters": "6"})},
+        {"parameters": json.dumps({**ClassKMeans().get_params(), "other": 6})},
+        {"state": "{}"},
+        {"state": "[]"},
+        {"state": "no json"},
+        {"state": state(n_features_in=4)},
+        {"state": state(inertia={"0": 1.0})},
+        {"state": state(inertia={"0": -1.0, "4": 1.0, "11": 1.0})},
+        {"state": state(inertia={"0": float("nan"), "4": 1.0, "11": 1.0})},
+        {"state": state(inertia={"0": "1", "4": 1.0, "11": 1.0})},
+        {"state": state(too_small=[7])},
+        {"state": state(too_small=3)},
+    ],
+)
+def test_headers_that_are_not_those_of_a_model(fitted, tmp_path, metadata):
+    ClassKMeans.load(rewritten(fitted, tmp_path / "k.safetensors", state=state()))
+    with pytest.raises(ClusteringError, match=r"k\.safetensors is not a saved ClassKMeans"):
+        ClassKMeans.load(rewritten(fitted, tmp_path / "k.safetensors", **metadata))

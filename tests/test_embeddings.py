@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import make_prediction
+from safetensors.numpy import save_file
 
-from iood_helpers.embeddings import PixelEmbedder, grid_pixels
+from iood_helpers.embeddings import PixelEmbedder, grid_pixels, sample_bilinear
 from iood_helpers.errors import EmbeddingError
 
 
@@ -119,3 +123,179 @@ def test_bad_input(prediction):
     prediction.features[2][0, 0, 0] = np.nan
     with pytest.raises(EmbeddingError, match="level 2"):
         PixelEmbedder().transform(prediction, [[0, 0]])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"levels": ()},
+        {"levels": 3},
+        {"levels": (True,)},
+        {"levels": (0, 0)},
+        {"levels": (-1,)},
+        {"levels": (1.0,)},
+        {"levels": ([0],)},
+        {"levels": "decoder"},
+        {"projection": "pca", "dim": 0},
+        {"projection": "random", "dim": -3},
+        {"projection": "random", "dim": 2.5},
+        {"projection": "random", "dim": 10**9},
+        {"dim": 5},
+        {"seed": -1},
+        {"seed": "0"},
+        {"seed": 1.0},
+        {"seed": None},
+        {"standardize": "yes"},
+    ],
+)
+def test_impossible_options_are_refused(options):
+    with pytest.raises(EmbeddingError):
+        PixelEmbedder(**options)
+
+
+def test_numbers_of_numpy_are_numbers(prediction, tmp_path):
+    pixels = np.array([[1, 2], [30, 40]], np.uint8)
+    mine = PixelEmbedder(np.arange(2), "random", dim=np.int64(4), seed=np.uint8(3), standardize=np.bool_(False))
+    plain_numbers = PixelEmbedder((0, 1), "random", dim=4, seed=3)
+    assert mine.parameters == plain_numbers.parameters
+    np.testing.assert_array_equal(mine.transform(prediction, pixels), plain_numbers.transform(prediction, pixels))
+    assert PixelEmbedder.load(mine.save(tmp_path / "e.safetensors")).parameters == mine.parameters
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64])
+@pytest.mark.parametrize("projection", [None, "random"])
+def test_maps_of_other_precision(prediction, kind, projection):
+    embedder = PixelEmbedder((0, "logits"), projection, dim=5 if projection else None)
+    rounded = replace(
+        prediction,
+        features=tuple(f.astype(np.float16).astype(kind) for f in prediction.features),
+        logits=prediction.logits.astype(np.float16).astype(kind),
+    )
+    single = replace(
+        rounded,
+        features=tuple(f.astype(np.float32) for f in rounded.features),
+        logits=rounded.logits.astype(np.float32),
+    )
+    got, wanted = embedder.transform_grid(rounded), embedder.transform_grid(single)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        sample_bilinear(rounded.features[0], [[3, 4]], rounded.size),
+        sample_bilinear(single.features[0], [[3, 4]], (37, 50)),
+    )
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        [[0, np.nan]],
+        [[np.inf, 0]],
+        [[-1, 0]],
+        [[36.6, 0]],
+        [[0, 50]],
+        [0, 1],
+        [[0, 1, 2]],
+        np.zeros((2, 6)),
+        [["0", "1"]],
+        [[True, False]],
+    ],
+)
+def test_pixels_that_are_none_of_the_image(prediction, pixels):
+    for door in (
+        lambda: PixelEmbedder().transform(prediction, pixels),
+        lambda: list(PixelEmbedder().batches(prediction, pixels)),
+        lambda: sample_bilinear(prediction.features[0], pixels, prediction.size),
+    ):
+        with pytest.raises(EmbeddingError, match="ixels"):
+            door()
+
+
+def test_no_pixels_give_no_vectors(prediction):
+    assert PixelEmbedder((0, 1)).transform(prediction, []).shape == (0, 7)
+
+
+def test_vectors_that_do_not_fit(prediction):
+    raw = PixelEmbedder((0, 1)).transform_grid(prediction).reshape(-1, 7)
+    fitted = PixelEmbedder((0, 1), "pca", dim=3, standardize=True).fit(raw)
+    wrong = {"know": raw[:, :5], "not .7,.": raw[0], "NaN": raw * np.nan, "infinite": raw.astype(float) * 1e300}
+    for match, vectors in wrong.items():
+        with pytest.raises(EmbeddingError, match=match):
+            fitted.apply(vectors)
+    with pytest.raises(EmbeddingError, match="know"):
+        fitted.transform(make_prediction(widths=(3, 5, 5, 6)), [[0, 0]])
+    with pytest.raises(EmbeddingError, match="no level 3"):
+        PixelEmbedder((3,)).transform(replace(prediction, features=prediction.features[:2]), [[0, 0]])
+    with pytest.raises(EmbeddingError, match="no vectors"):
+        fitted.fit(raw[:0])
+    with pytest.raises(EmbeddingError, match="level 0"):
+        PixelEmbedder().transform(replace(prediction, features=(prediction.features[0].astype(float) * 1e60,) * 4), [])
+
+
+def test_the_same_embedder_gives_the_same_bytes(prediction, tmp_path):
+    embedder = PixelEmbedder((0, 1), "pca", dim=3, standardize=True)
+    embedder.fit(PixelEmbedder((0, 1)).transform_grid(prediction).reshape(-1, 7))
+    once = [embedder.save(tmp_path / f"{i}.safetensors").read_bytes() for i in range(8)]
+    assert len(set(once)) == 1
+    loaded = PixelEmbedder.load(tmp_path / "0.safetensors")
+    assert loaded.save(tmp_path / "again.safetensors").read_bytes() == once[0]
+    assert (
+        PixelEmbedder.load(PixelEmbedder().save(tmp_path / "bare.safetensors")).parameters == PixelEmbedder().parameters
+    )
+
+
+GOOD = {"levels": [0], "projection": "pca", "dim": 2, "standardize": True, "seed": 0}
+ARRAYS = {
+    "mean_": np.zeros(4, np.float32),
+    "scale_": np.ones(4, np.float32),
+    "weight_": np.ones((2, 4), np.float32),
+    "bias_": np.ones(2, np.float32),
+}
+
+
+def saved(path, arrays=None, kind="PixelEmbedder", parameters=GOOD):
+    arrays = {k: v for k, v in {**ARRAYS, **(arrays or {})}.items() if v is not None}
+    text = parameters if isinstance(parameters, str) else json.dumps(parameters)
+    save_file(arrays, path, metadata={"kind": kind, "parameters": text})
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": "ClassKMeans"},
+        *({"parameters": text} for text in ("[]", "null", "3", "{", "[" * 9999, "{}")),
+        {"parameters": {**GOOD, "x": 1}},
+        {"parameters": {**GOOD, "dim": 3}},
+        {"parameters": {**GOOD, "dim": "2"}},
+        {"parameters": {**GOOD, "seed": -1}},
+        {"parameters": {**GOOD, "levels": [9]}},
+        {"parameters": {**GOOD, "levels": None}},
+        {"parameters": {**GOOD, "standardize": 1}},
+        {"parameters": {**GOOD, "standardize": False}},
+        {"parameters": {**GOOD, "projection": None, "dim": None}},
+        *(
+            {"arrays": arrays}
+            for arrays in (
+                {"transform": np.zeros(4, np.float32)},
+                {"mean_": None},
+                {"scale_": None},
+                {"weight_": None},
+                {"bias_": None},
+                {"mean_": np.zeros(3, np.float32)},
+                {"mean_": np.zeros((4, 1), np.float32)},
+                {"mean_": np.full(4, np.nan, np.float32)},
+                {"mean_": np.zeros(4, np.int32)},
+                {"scale_": np.array([1, 1, 0, 1], np.float32)},
+                {"scale_": np.full(4, -1, np.float32)},
+                {"scale_": np.full(4, np.inf, np.float32)},
+                {"weight_": np.ones((2, 5), np.float32)},
+                {"weight_": np.ones((0, 4), np.float32)},
+                {"bias_": np.ones(3, np.float32)},
+            )
+        ),
+    ],
+)
+def test_files_that_are_not_those_of_an_embedder(tmp_path, changes):
+    PixelEmbedder.load(saved(tmp_path / "e.safetensors"))
+    with pytest.raises(EmbeddingError, match=r"e\.safetensors is not a saved PixelEmbedder"):
+        PixelEmbedder.load(saved(tmp_path / "e.safetensors", **changes))
