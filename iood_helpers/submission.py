@@ -138,6 +138,44 @@ def encode_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | 
         return _write_tar(out_tar, files())
 
 
+def check_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | Path, *, progress: bool = True) -> int:
+    """Decode every image of an archive and compare it with the tree that it was packed from.
+
+    Parameters
+    ----------
+    tree, samples_tar
+        As for :func:`encode_submission`.
+    out_tar
+        The archive.
+    progress
+        Whether to show a bar.
+
+    Returns
+    -------
+    int
+        Images compared.
+
+    Raises
+    ------
+    SubmissionError
+        If an image is missing, or its classes or the confidence of a sampled pixel differ from the tree.
+    """
+    tree = Path(tree)
+    with _reading(samples_tar) as samples, _reading(out_tar) as sent:
+        bases = _bases(samples, lambda layout: SAMPLES)
+        for base, subset in tqdm(bases.items(), desc="check", disable=not progress):
+            if base + ENCODED not in sent.names:
+                raise SubmissionError(f"The archive {out_tar} lacks {base + ENCODED}; encode the tree again.")
+            classes, levels = decode_prediction(sent(base + ENCODED), base + ENCODED)
+            pred, conf = (tree / f"{base}{BRAVO_LAYOUT[subset].image}_{kind}.png" for kind in ("pred", "conf"))
+            indices = decode_samples(samples(base + SAMPLES), base + SAMPLES)
+            wanted = _picture(conf.read_bytes(), conf, np.uint16).ravel()[indices]
+            same = np.array_equal(classes, _picture(pred.read_bytes(), pred, np.uint8))
+            if not same or not np.array_equal(levels, wanted):
+                raise SubmissionError(f"{base + ENCODED} in {out_tar} differs from {pred}; encode the tree again.")
+    return len(bases)
+
+
 def evaluate_submission(
     gt_tar: str | Path, out_tar: str | Path, samples_tar: str | Path, *, progress: bool = True
 ) -> dict[str, Any]:

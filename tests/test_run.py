@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from iood_helpers import notebook, run
-from iood_helpers.errors import ArtifactError, DatasetError, ParameterError
+from iood_helpers.datasets import load_dataset
+from iood_helpers.errors import ArtifactError, ParameterError
 
 
 @pytest.fixture
@@ -107,8 +108,12 @@ def test_splits_with_unknown_objects():
     chosen = notebook.with_unknown_objects
     assert chosen(["mini/ACDCfog", "mini/SMIYC", "mini/newobjs"], limit=2) == ["mini/SMIYC"]
     assert chosen(["mini/ACDCfog", "mini/newobjs"], limit=2) == ["mini/newobjs"]
-    with pytest.raises(DatasetError, match="none of mini/ACDCfog has any; add a split with masks"):
-        chosen(["mini/ACDCfog"], limit=2)
+    assert chosen(["mini/ACDCfog"], limit=2) == []
+
+
+def test_the_scene_to_show_has_something_unknown_if_any_has():
+    assert notebook.scene_to_show("mini/devobjs").invalid().mean() > 0.02
+    assert notebook.scene_to_show("mini/val").name == load_dataset("mini/val")[0].name
 
 
 def test_metrics_come_back(tmp_path):
