@@ -22,7 +22,7 @@ from IPython.display import HTML, display
 from PIL import Image
 
 from .datasets import Sample, load_dataset
-from .errors import ArtifactError
+from .errors import ArtifactError, FileError
 from .files import write_json
 from .metrics import OOD_SUBSETS
 
@@ -45,9 +45,18 @@ pio.templates["iood"] = go.layout.Template(
 
 
 def run_folder(run_dir: str | Path) -> Path:
-    """Folder of a run, made if missing; a relative path counts from the root of the repository."""
-    folder = ROOT / run_dir
-    folder.mkdir(parents=True, exist_ok=True)
+    """Folder of a run, made if missing; a relative path counts from the root of the repository, ``~`` is the user's.
+
+    Raises
+    ------
+    FileError
+        If it cannot be made.
+    """
+    folder = ROOT / Path(run_dir).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"The run folder {folder} cannot be made ({error.strerror}); choose another.") from error
     return folder
 
 
@@ -96,8 +105,15 @@ def write_metrics(run: Path, notebook: str, metrics: Mapping[str, float | None])
 
 
 def read_metrics(run: Path, notebook: str) -> dict[str, float | None]:
-    """Read what :func:`write_metrics` wrote."""
-    return json.loads(artifact(Path(run) / "metrics" / f"{notebook}.json", made_by=notebook).read_text())
+    """Read what :func:`write_metrics` wrote; ArtifactError if it is missing or damaged."""
+    path = artifact(Path(run) / "metrics" / f"{notebook}.json", made_by=notebook)
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} is damaged; the notebook {notebook} makes it anew.") from error
+    if not isinstance(metrics, dict):
+        raise ArtifactError(f"{path} is damaged; the notebook {notebook} makes it anew.")
+    return metrics
 
 
 def show(figure: go.Figure, alt: str) -> None:

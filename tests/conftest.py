@@ -52,7 +52,7 @@ def chain(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("run")
     parameters = {**load_profile("mini"), **SMALL, "run_dir": str(folder)}
-    run(notebook_order(), parameters, profile="mini", book=True)
+    run(notebook_order(), parameters, profile="mini", book=folder / "book")
     return folder
 
 
