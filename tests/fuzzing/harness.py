@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ SHARES = {"checkpoints": 18, "images": 28, "trees": 8, "submission": 18, "store"
 """Doors, and how many cases of a hundred each gets."""
 SECONDS = 2.0 * float(os.environ.get("IOOD_FUZZ_SLOWNESS", "4"))
 """Processor time that a case may take: two seconds of a quick machine."""
-PATIENCE = 120.0
+PATIENCE = 60.0
 """Wall clock after which a worker without a word is ended."""
 BATCH = 400
 
@@ -93,7 +94,7 @@ def _run_worker(
         )
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read, args=(worker.stdout, lines), daemon=True).start()
-    current = None
+    current, made = None, ""
     try:
         while True:
             try:
@@ -109,7 +110,8 @@ def _run_worker(
                 break
             report = json.loads(line)
             current = report["index"]
-            if report.get("begins"):
+            if "begins" in report:
+                made = report["begins"]
                 continue
             if report["outcome"] == "fault":
                 result.faults[current] = report
@@ -125,7 +127,7 @@ def _run_worker(
         raise RuntimeError(f"The door {door} cannot be prepared: {what}")
     if current in result.faults:  # it died between two cases: the next one is to blame
         current += 1
-    result.faults[current] = {"outcome": "fault", "kind": what, "where": "", "what": "", "seconds": 0}
+    result.faults[current] = {"outcome": "fault", "kind": what, "where": "", "what": made, "seconds": 0}
     _save(folder / "case", keep / f"{door}-{seed}-{current}", result.faults[current])
     return current + 1
 
@@ -152,7 +154,8 @@ def told(results: Mapping[str, Result], seed: int) -> str:
         lines.append(f"{door}: {result.loaded} loaded, {result.refused} refused, {len(result.faults)} faults")
         kinds: dict[str, list[int]] = {}
         for index, fault in sorted(result.faults.items()):
-            kinds.setdefault(f"{fault['kind'].split(':')[0]} | {fault['where'][:120]}", []).append(index)
+            where = re.sub(r"\d+", "N", fault["where"].split(":")[0]) if fault["kind"] == "accepted" else fault["where"]
+            kinds.setdefault(f"{fault['kind'].split(':')[0]} | {where[:120]}", []).append(index)
         for kind, indices in sorted(kinds.items(), key=lambda item: -len(item[1])):
             fault = result.faults[indices[0]]
             lines.append(

@@ -15,6 +15,7 @@ import traceback
 import warnings
 from pathlib import Path
 from random import Random
+from typing import TextIO
 
 from .cases import Case, Implausible
 from .guard import GIBIBYTE, Forbidden, Guard, limited_memory, measured, peak_memory
@@ -40,12 +41,16 @@ def main(door: str, seed: str, first: str, stop: str, seconds: str, folder: str)
         scratch.mkdir()
         os.chdir(scratch)
         rng = Random(f"{seed}/{door}/{index}")
-        report.write(json.dumps({"index": index, "begins": True}) + "\n")
-        report.flush()
+        _say(report, index=index, begins="to be made")
         case = module.make(material, rng, scratch)
+        _say(report, index=index, begins=case.what)
         verdict = judge(case, guard, scratch, float(seconds))
-        report.write(json.dumps({"index": index, "what": case.what, **verdict}) + "\n")
-        report.flush()
+        _say(report, index=index, what=case.what, **verdict)
+
+
+def _say(report: TextIO, **content: object) -> None:
+    report.write(json.dumps(content) + "\n")
+    report.flush()
 
 
 def _remove(folder: Path) -> None:

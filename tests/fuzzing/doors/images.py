@@ -339,10 +339,10 @@ def _other_bomb(rng: Random) -> tuple[bytes, str]:
 
 
 _HUGE = (_png_bomb, _other_bomb)
-_EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\n(touch CANARY) system\nshowpage\n%%EOF\n"
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\n(touch CANARY) system\nshowpage\n%%EOF\n"
 _FOREIGN = (
-    (_EPS, "EPS"),
-    (b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 32, len(_EPS)) + bytes(20) + _EPS, "EPS with a preview"),
+    (EPS, "EPS"),
+    (b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 32, len(EPS)) + bytes(20) + EPS, "EPS with a preview"),
     (b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF", "PDF"),
     (b"\xd7\xcd\xc6\x9a\0\0" + struct.pack("<hhhhHI", 0, 0, 40, 40, 72, 0) + bytes(40), "WMF"),
     (b"\1\0\0\0" + bytes(36) + b" EMF" + bytes(80), "EMF"),

@@ -141,9 +141,7 @@ def _arrays(original: bytes, rng: Random) -> tuple[bytes, str]:
     if action == "value" and array.size:
         value = rng.choice((np.nan, np.inf, -np.inf, 0, -1, 1e30, 1e-45, -1e-3))
         with np.errstate(all="ignore"):
-            array.reshape(-1)[rng.randrange(array.size)] = (
-                value if array.dtype.kind == "f" or np.isfinite(value) else -1
-            )
+            array.reshape(-1)[rng.randrange(array.size)] = value if array.dtype.kind == "f" or abs(value) < 9 else -1
         action = f"value {value}"
     elif action == "rename":
         new = rng.choice(
@@ -190,9 +188,7 @@ def _arrays(original: bytes, rng: Random) -> tuple[bytes, str]:
     elif action == "fill":
         value = rng.choice((0, -1, np.nan, 3e38))
         with np.errstate(all="ignore"):
-            arrays[name] = np.full_like(
-                array, value if array.dtype.kind == "f" or np.isfinite(value) and abs(value) < 9 else 1
-            )
+            arrays[name] = np.full_like(array, value if array.dtype.kind == "f" or abs(value) < 9 else 1)
     else:
         arrays[rng.choice(("x", "save", "load", "_prepare", "parameters", "raw", "__init__", "centers.4", "dim"))] = (
             np.zeros(rng.choice((0, 1, WIDTH)), np.float32)

@@ -31,7 +31,7 @@ from iood_helpers.submission import (
 
 from ..cases import Case, demand
 from ..mutators import NUMBERS, damaged
-from .images import png_file
+from .images import EPS, png_file
 
 FOLDER = "bravo_ACDC/fog/test"
 NAMES = ("a/1", "a/2", "b/3")
@@ -150,7 +150,7 @@ def make(material: dict, rng: Random, folder: Path) -> Case:
             content = tar_of(files)
             exact = material["results"][door] if which != "samples" and damage is damaged else None
         path.write_bytes(content)
-        names = (path.name, *(f"{FOLDER}/{name}" for name in NAMES))
+        names = (path.name, FOLDER)
 
     def check(found):
         if exact is not None:
@@ -201,10 +201,7 @@ def _picture(content: bytes, rng: Random) -> tuple[bytes, str]:
                 ),
                 f"{side} announced",
             ),
-            (
-                b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 12 9\n%%EndComments\n(touch CANARY) system\nshowpage\n%%EOF\n",
-                "EPS",
-            ),
+            (EPS, "EPS"),
             (b"", "nothing"),
         )
     )
@@ -255,7 +252,7 @@ def _headers(files: dict[str, bytes], rng: Random) -> tuple[bytes, str]:
                         "/evil",
                         f"{FOLDER}/../../{name}",
                         name.upper(),
-                        "a" * 300,
+                        "a" * 90 + "/" + "a" * 90,
                         "x\nb",
                         "./" + name,
                         name + "/",
