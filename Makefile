@@ -4,7 +4,11 @@ PROFILE ?= mini
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup run book test bench lint format real lock clean
+# Other processors, emulated: what PyTorch (oneDNN, ATen, MKL) and numba may use of this one.
+AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 NUMBA_CPU_NAME=generic
+BASELINE := ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 NUMBA_CPU_NAME=generic
+
+.PHONY: setup run book test test-numbers test-portable test-hard audit bench lint format real lock clean
 
 setup: $(READY)
 
@@ -23,6 +27,20 @@ book: setup  ## run the notebooks on the shipped data and build the book into bo
 
 test: setup
 	$(BIN)/python -m pytest
+
+test-numbers: setup  ## the tests that compare numbers, on an emulated baseline processor with one thread
+	env $(BASELINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m numbers
+
+test-portable: setup  ## the whole suite on four emulated machines
+	env $(AVX2) OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	env $(AVX2) OMP_NUM_THREADS=2 $(BIN)/python -m pytest
+	env $(BASELINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	env $(BASELINE) OMP_NUM_THREADS=2 $(BIN)/python -m pytest
+
+audit:  ## compare the lock with the published advisories (asks the package index)
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet pip-audit
+	.venv/audit/bin/pip-audit -r requirements.lock --no-deps --disable-pip
 
 real: setup  ## the same chain on photographs: make real IOOD_DATA=/folder/that/holds/camvid
 	$(BIN)/python -m iood_helpers.run --profile camvid

@@ -11,7 +11,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 
 from iood_helpers.clustering import ClassKMeans
 from iood_helpers.embeddings import PixelEmbedder
-from iood_helpers.refinement import refine_published
+from iood_helpers.refinement import refine_confidence
 from iood_helpers.segmenter import Prediction
 
 FACTOR = 0.8  # with 1.1 next to nothing is masked, and equal masks would say little
@@ -42,7 +42,7 @@ def main() -> None:
     kmeans = fit_on(prediction, embedder)
 
     def ours() -> np.ndarray:
-        return refine_published(prediction, kmeans, embedder, factor=FACTOR)[1]
+        return refine_confidence(prediction, kmeans, embedder, "published", factor=FACTOR)[1]
 
     ours_mask, wanted = ours(), plain_mask(prediction, kmeans, embedder)
     agreement = f"masks differ in {(ours_mask != wanted).sum()} of {wanted.sum()} masked pixels"
@@ -61,7 +61,7 @@ def main() -> None:
     tera, giga = 2 * pixels * channels * 1536 / 1e12, 4 * pixels * (channels + 1536) / 1e9
     row = alone(
         "published step, pyramid of XL, 1024 x 2048, D = 1536",
-        lambda: refine_published(prediction, kmeans, embedder, factor=FACTOR),
+        lambda: refine_confidence(prediction, kmeans, embedder, "published", factor=FACTOR),
         f"the plain way needs {tera:.1f} TFLOP and {giga:.0f} GB for the projection alone",
     )
     report([row])

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from iood_helpers.files import write_atomically
 from iood_helpers.notebook import INK
-from iood_helpers.run import git_commit
+from iood_helpers.record import git_commit
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = {

@@ -1,6 +1,6 @@
 """Build the book from the executed notebooks in book/notebooks; the exit code is not 0 if anything is missing.
 
-python book/build.py [--run runs/mini] [--out book/_build/html]
+python book/build.py [--run runs/mini] [--book book]
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import yaml
 BOOK = Path(__file__).resolve().parent
 
 
-def copy_libraries() -> None:
+def copy_libraries(book: Path) -> None:
     """One local copy of Plotly and MathJax, from the installed packages."""
-    vendor = BOOK / "_static" / "vendor"
+    vendor = book / "_static" / "vendor"
     vendor.mkdir(parents=True, exist_ok=True)
     shutil.copy(str(files("plotly") / "package_data" / "plotly.min.js"), vendor)
     mathjax = distribution("sphinx-mathjax-offline")
@@ -29,9 +29,10 @@ def copy_libraries() -> None:
     shutil.copy(mathjax.locate_file(found), vendor)
 
 
-def write_status(run: Path) -> None:
+def write_status(book: Path, run: Path) -> None:
     """``status.md`` from the run's record."""
     record = json.loads((run / "run.json").read_text())
+    changed = {name: value for name, value in record["parameters"].items() if name != "run_dir"}
     lines = [
         "# Status of this build",
         "",
@@ -41,20 +42,25 @@ def write_status(run: Path) -> None:
         "|---|---|",
         f"| Profile | {record['profile']} |",
         f"| Started | {record['started']} |",
+        f"| Commit | {record['commit'] or 'unknown'} |",
         f"| Machine | {record['machine']} |",
         f"| Device | {record['device']} |",
         f"| Python | {record['python']} |",
         *(f"| {name} | {number} |" for name, number in record["versions"].items()),
         "",
-        "| Notebook | Seconds | Peak memory of the run so far (GiB) |",
-        "|---|---|---|",
+        "| Notebook | Seconds | Peak memory (GiB) | Images through the network |",
+        "|---|---|---|---|",
         *(
-            f"| {name} | {entry['seconds']} | {entry['peak_gib_so_far']} |"
+            f"| {name} | {entry['seconds']} | {entry['peak_gib']} | {entry['passes']} |"
             for name, entry in record["notebooks"].items()
         ),
-        f"| all | {sum(entry['seconds'] for entry in record['notebooks'].values()):.1f} | |",
+        f"| all | {sum(entry['seconds'] for entry in record['notebooks'].values()):.1f} | | |",
+        "",
+        "| Parameter | Value |",
+        "|---|---|",
+        *(f"| {name} | `{json.dumps(value)}` |" for name, value in changed.items()),
     ]
-    (BOOK / "status.md").write_text("\n".join(lines) + "\n")
+    (book / "status.md").write_text("\n".join(lines) + "\n")
 
 
 def pages() -> list[str]:
@@ -67,17 +73,19 @@ def main() -> int:
     """Build; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--run", type=Path, default=BOOK.parent / "runs" / "mini")
+    parser.add_argument("--book", type=Path, default=BOOK, help="folder of the book's sources")
     args = parser.parse_args()
-    missing = [name for name in pages() if name.startswith("notebooks/") and not (BOOK / f"{name}.ipynb").is_file()]
+    book = args.book.resolve()
+    missing = [name for name in pages() if name.startswith("notebooks/") and not (book / f"{name}.ipynb").is_file()]
     if missing:
         print(f"Not executed yet: {', '.join(missing)}; run python -m iood_helpers.run --book", file=sys.stderr)
         return 1
-    copy_libraries()
-    write_status(args.run)
+    copy_libraries(book)
+    write_status(book, args.run)
     jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
-    command = [jupyter_book, "build", str(BOOK), "-W", "-n", "--keep-going", "-q"]
+    command = [jupyter_book, "build", str(book), "-W", "-n", "--keep-going", "-q"]
     code = subprocess.run(command).returncode
-    absent = [name for name in pages() if not (BOOK / "_build" / "html" / f"{name}.html").is_file()]
+    absent = [name for name in pages() if not (book / "_build" / "html" / f"{name}.html").is_file()]
     if absent:
         print(f"Pages that were not built: {', '.join(absent)}", file=sys.stderr)
     return code or bool(absent)

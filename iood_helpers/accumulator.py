@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from . import ranking
+from .checks import class_map, confidence_levels
 from .classes import NUM_CLASSES, VOID
 from .errors import MetricsError
 from .ranking import LEVELS
@@ -120,11 +121,11 @@ class BravoAccumulator:
         if len({array.shape for array in shapes.values()}) > 1:
             shown = ", ".join(f"{key} {array.shape}" for key, array in shapes.items())
             raise MetricsError(f"The arrays of one image differ in shape{self._of()}: {shown}; resize them first.")
-        self._check_ids(gt, "ground truth", void=True)
-        self._check_ids(classes, "predicted classes", void=False)
+        class_map(gt, f"The ground truth{self._of()}", MetricsError, void=True)
+        class_map(classes, f"The predicted classes{self._of()}", MetricsError)
         indices = sample_pixels(gt)
         gt, invalid, classes = gt.ravel(), invalid.ravel(), classes.ravel()
-        levels = self._levels(levels.ravel(), indices)
+        levels = confidence_levels(levels, f"The confidences{self._of()}", MetricsError, indices)
 
         right, ood = gt[indices] == classes[indices], invalid[indices]
         self.confusion += _count_pairs(gt.astype(np.uint8, copy=False), classes.astype(np.uint8, copy=False), invalid)
@@ -231,38 +232,6 @@ class BravoAccumulator:
             raise MetricsError(
                 f"The metrics{self._of()} are not defined, since {what} in {self.images} images; {remedy}."
             )
-
-    def _check_ids(self, ids: np.ndarray, what: str, void: bool) -> None:
-        if not np.issubdtype(ids.dtype, np.integer):
-            raise MetricsError(f"The {what}{self._of()} have type {ids.dtype}; pass integers.")
-        wrong = ids >= NUM_CLASSES
-        if ids.dtype.kind != "u":
-            wrong |= ids < 0
-        if void:
-            wrong &= ids != VOID
-        if wrong.any():
-            found = np.unique(ids[wrong])[:10].tolist()
-            allowed = "0..18 or 255 for void" if void else "0..18"
-            raise MetricsError(f"The {what}{self._of()} hold the ids {found}; pass train ids {allowed}.")
-
-    def _levels(self, confidence: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """Confidence levels 0..65535 of some pixels as int64; all pixels must be within the range."""
-        if np.issubdtype(confidence.dtype, np.floating):
-            # softmax rounding may leave 1.0000001; anything more is another quantity (a logit, a percentage)
-            low, high, unit = -1e-5, 1 + 1e-5, "floats 0..1"
-            scale = np.float64(LEVELS - 1)
-        elif np.issubdtype(confidence.dtype, np.integer) and confidence.dtype.itemsize > 1:
-            low, high, unit, scale = 0, LEVELS - 1, "levels 0..65535", None
-        else:
-            raise MetricsError(f"The confidences{self._of()} have type {confidence.dtype}; pass floats 0..1 or uint16.")
-        if confidence.size and not (confidence.min() >= low and confidence.max() <= high):
-            raise MetricsError(
-                f"The confidences{self._of()} span {confidence.min()} to {confidence.max()}; pass {unit} without NaN."
-            )
-        chosen = confidence[indices]
-        if scale is None:
-            return chosen.astype(np.int64)
-        return np.round(chosen.astype(np.float64).clip(0, 1) * scale).astype(np.int64)
 
 
 def _array(values: Any) -> np.ndarray:

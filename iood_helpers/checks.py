@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .classes import NUM_CLASSES
+from .classes import NUM_CLASSES, VOID
 from .errors import IoodError
 
 MAX_SEED = 2**32 - 1
+LEVELS = 1 << 16
+"""Levels in which the benchmark counts confidences."""
 
 
 def whole(name: str, value: int, low: int, high: int, error: type[IoodError]) -> int:
@@ -45,3 +47,44 @@ def train_ids(values: np.ndarray, number: int, error: type[IoodError]) -> np.nda
     if number and (values.min() < 0 or values.max() >= NUM_CLASSES):
         raise error(f"Classes must be train ids 0..{NUM_CLASSES - 1}; found {values.min()} to {values.max()}.")
     return values if values.dtype.kind in "iu" else values.astype(np.int64)
+
+
+def class_map(ids: np.ndarray, what: str, error: type[IoodError], void: bool = False) -> np.ndarray:
+    """Train ids 0..18 (and 255, if void is allowed), whole numbers of any type and shape, as they are."""
+    ids = np.asarray(ids)
+    if not np.issubdtype(ids.dtype, np.integer):
+        raise error(f"{what} have type {ids.dtype}; pass integers.")
+    wrong = ids >= NUM_CLASSES
+    if ids.dtype.kind != "u":
+        wrong |= ids < 0
+    if void:
+        wrong &= ids != VOID
+    if wrong.any():
+        found = np.unique(ids[wrong])[:10].tolist()
+        allowed = "0..18 or 255 for void" if void else "0..18"
+        raise error(f"{what} hold the ids {found}; pass train ids {allowed}.")
+    return ids
+
+
+def confidence_levels(
+    confidence: np.ndarray, what: str, error: type[IoodError], indices: np.ndarray | None = None
+) -> np.ndarray:
+    """Levels 0..65535 as int64, of floats 0..1 or of levels themselves; all values must be within the range.
+
+    With ``indices`` (into the flattened map) only those pixels are returned.
+    """
+    confidence = np.asarray(confidence)
+    if np.issubdtype(confidence.dtype, np.floating):
+        # softmax rounding may leave 1.0000001; anything more is another quantity (a logit, a percentage)
+        low, high, unit = -1e-5, 1 + 1e-5, "floats 0..1"
+        scale = np.float64(LEVELS - 1)
+    elif np.issubdtype(confidence.dtype, np.integer) and confidence.dtype.itemsize > 1:
+        low, high, unit, scale = 0, LEVELS - 1, "levels 0..65535", None
+    else:
+        raise error(f"{what} have type {confidence.dtype}; pass floats 0..1 or uint16.")
+    if confidence.size and not (confidence.min() >= low and confidence.max() <= high):
+        raise error(f"{what} span {confidence.min()} to {confidence.max()}; pass {unit} without NaN.")
+    chosen = confidence if indices is None else confidence.ravel()[indices]
+    if scale is None:
+        return chosen.astype(np.int64)
+    return np.round(chosen.astype(np.float64).clip(0, 1) * scale).astype(np.int64)

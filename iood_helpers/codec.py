@@ -22,6 +22,13 @@ LEVEL = 9
 MAX_PIXELS = 1 << 24
 """Indices have three bytes."""
 
+MAX_SAMPLES = 1 << 20
+"""Ten times what the protocol draws from an image."""
+
+MAX_WINDOW = 1 << 26
+PIECE = 512
+"""Bytes decompressed at once: what they can grow to is bounded, since a block of zstd holds 128 kB at most."""
+
 
 def encode_samples(indices: np.ndarray) -> bytes:
     """Sampled pixels as bytes.
@@ -43,8 +50,11 @@ def encode_samples(indices: np.ndarray) -> bytes:
     """
     indices = np.asarray(indices, np.int64)
     differences = np.diff(indices)
-    if not len(indices) or indices[0] < 0 or indices[-1] >= MAX_PIXELS or (differences <= 0).any():
-        raise SubmissionError(f"Samples must be rising indices from 0 to {MAX_PIXELS - 1}, at least one of them.")
+    wrong = not 0 < len(indices) <= MAX_SAMPLES or indices[0] < 0 or indices[-1] >= MAX_PIXELS
+    if wrong or (differences <= 0).any():
+        raise SubmissionError(
+            f"Samples must be rising indices from 0 to {MAX_PIXELS - 1}, one at least and {MAX_SAMPLES} at most."
+        )
     long = differences > 255
     lengths = np.where(long, 4, 1)
     ends = np.cumsum(lengths)
@@ -54,15 +64,15 @@ def encode_samples(indices: np.ndarray) -> bytes:
     for byte in range(3):
         body[starts[long] + 1 + byte] = (differences[long] >> (8 * byte)) & 255
     head = len(indices).to_bytes(3, "little") + int(indices[0]).to_bytes(3, "little")
-    return zstandard.ZstdCompressor(level=LEVEL).compress(head + body.tobytes())
+    return _compress(head + body.tobytes())
 
 
 def decode_samples(content: bytes, source: str = "The sample file") -> np.ndarray:
     """Sampled pixels from bytes: what :func:`encode_samples` got, (n,) int64; ``source`` names the file in errors."""
-    raw = _decompress(content, source, limit=6 + 4 * MAX_PIXELS)
+    raw = _decompress(content, source, limit=2 + 4 * MAX_SAMPLES)
     count = int.from_bytes(raw[:3], "little")
-    if len(raw) < 6 or not count:
-        raise SubmissionError(f"{source} is too short to hold samples; fetch it again.")
+    if len(raw) < 6 or not 0 < count <= MAX_SAMPLES or not 5 + count <= len(raw) <= 2 + 4 * count:
+        raise SubmissionError(f"{source} holds other samples than it announces; fetch it again.")
     steps, position = [int.from_bytes(raw[3:6], "little")], 6
     while position < len(raw):
         step, position = raw[position], position + 1
@@ -103,7 +113,7 @@ def encode_prediction(classes: np.ndarray, confidence: np.ndarray, indices: np.n
         raise SubmissionError(f"Sample {indices[-1]} lies outside {classes.shape[0]} x {classes.shape[1]} pixels.")
     sent = [classes.tobytes(), confidence.ravel()[indices].astype("<u2").tobytes()]
     header = HEADER.pack(MAGIC, VERSION, *classes.shape, len(indices), *map(len, sent))
-    content = header + zstandard.ZstdCompressor(level=LEVEL).compress(b"".join(sent))
+    content = header + _compress(b"".join(sent))
     return content + zlib.crc32(content).to_bytes(4, "little")
 
 
@@ -127,7 +137,8 @@ def decode_prediction(content: bytes, source: str = "The encoded file") -> tuple
     _, version, rows, columns, samples, class_bytes, confidence_bytes = HEADER.unpack(content[: HEADER.size])
     if version != VERSION:
         raise SubmissionError(f"{source} has version {version}; this code reads version {VERSION}.")
-    if class_bytes != rows * columns or confidence_bytes != 2 * samples or class_bytes > MAX_PIXELS:
+    fits = class_bytes == rows * columns <= MAX_PIXELS and confidence_bytes == 2 * samples
+    if not fits or samples > min(class_bytes, MAX_SAMPLES):
         raise SubmissionError(f"{source} announces lengths that do not fit its size; encode the tree again.")
     raw = _decompress(content[HEADER.size : -4], source, limit=class_bytes + confidence_bytes)
     if len(raw) != class_bytes + confidence_bytes:
@@ -138,13 +149,25 @@ def decode_prediction(content: bytes, source: str = "The encoded file") -> tuple
     return classes, np.frombuffer(raw, "<u2", samples, class_bytes).astype(np.uint16)
 
 
+def _compress(content: bytes) -> bytes:
+    """One zstd frame with its size and a checksum, by which a reader notices damage."""
+    return zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(content)
+
+
 def _decompress(content: bytes, source: str, limit: int) -> bytes:
-    """At most ``limit`` bytes, so that a small file cannot fill the memory."""
+    """Content of one zstd frame, at most ``limit`` bytes, so that a small file cannot fill the memory."""
+    reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).decompressobj()
+    parts, size, view = [], 0, memoryview(content)
     try:
-        with zstandard.ZstdDecompressor().stream_reader(content) as stream:
-            raw = stream.read(limit + 1)
+        for start in range(0, len(view), PIECE):
+            parts.append(reader.decompress(view[start : start + PIECE]))
+            size += len(parts[-1])
+            if size > limit:
+                raise SubmissionError(f"{source} holds more than it announces; make it again.")
+            if reader.eof:
+                if reader.unused_data or start + PIECE < len(view):
+                    raise SubmissionError(f"{source} goes on after its end; make it again.")
+                return b"".join(parts)
     except zstandard.ZstdError as error:
         raise SubmissionError(f"{source} is damaged ({error}); make it again.") from error
-    if len(raw) > limit:
-        raise SubmissionError(f"{source} holds more than it announces; make it again.")
-    return raw
+    raise SubmissionError(f"{source} was cut; make it again.")

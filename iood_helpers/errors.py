@@ -47,3 +47,7 @@ class FileError(IoodError):
 
 class LockedError(IoodError):
     """A store or run folder is in use by another process."""
+
+
+class NotebookFailed(IoodError):
+    """A cell of a notebook raised an error, or its kernel ended."""

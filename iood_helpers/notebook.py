@@ -21,8 +21,8 @@ import plotly.io as pio
 from IPython.display import HTML, display
 from PIL import Image
 
-from .datasets import load_dataset
-from .errors import ArtifactError, DatasetError
+from .datasets import Sample, load_dataset
+from .errors import ArtifactError, FileError
 from .files import write_json
 from .metrics import OOD_SUBSETS
 
@@ -45,9 +45,18 @@ pio.templates["iood"] = go.layout.Template(
 
 
 def run_folder(run_dir: str | Path) -> Path:
-    """Folder of a run, made if missing; a relative path counts from the root of the repository."""
-    folder = ROOT / run_dir
-    folder.mkdir(parents=True, exist_ok=True)
+    """Folder of a run, made if missing; a relative path counts from the root of the repository, ``~`` is the user's.
+
+    Raises
+    ------
+    FileError
+        If it cannot be made.
+    """
+    folder = ROOT / Path(run_dir).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"The run folder {folder} cannot be made ({error.strerror}); choose another.") from error
     return folder
 
 
@@ -70,25 +79,24 @@ def artifact(path: str | Path, made_by: str) -> Path:
 def with_unknown_objects(
     splits: Sequence[str], data_root: str | Path | None = None, limit: int | None = None
 ) -> list[str]:
-    """Those of some splits that have masks of unknown objects: the benchmark's two subsets, or else any.
-
-    Raises
-    ------
-    DatasetError
-        If there is none.
-    """
+    """Those of some splits that have masks of unknown objects: the benchmark's two subsets, or else any; maybe none."""
     official = [split for split in splits if split.split("/")[1] in OOD_SUBSETS]
-    found = [
+    return [
         split
         for split in official or splits
         if any(sample.invalid().any() for sample in load_dataset(split, root=data_root, limit=limit or 20))
     ]
-    if not found:
-        raise DatasetError(
-            f"This needs masks of unknown objects, and none of {', '.join(splits)} has any; "
-            "add a split with masks, such as mini/synobjs."
-        )
-    return found
+
+
+def scene_to_show(split: str, data_root: str | Path | None = None, share: float = 0.02) -> Sample:
+    """The first scene of a split of which unknown objects cover more than a share; else the first one."""
+    scenes = load_dataset(split, root=data_root)
+    return next((scene for scene in scenes if scene.invalid().mean() > share), scenes[0])
+
+
+def left_out(what: str) -> None:
+    """Say in one sentence what a notebook does not show, since the data at hand have no labels for it."""
+    print(f"Left out, since there are no labels for it here: {what}.")
 
 
 def write_metrics(run: Path, notebook: str, metrics: Mapping[str, float | None]) -> None:
@@ -97,8 +105,15 @@ def write_metrics(run: Path, notebook: str, metrics: Mapping[str, float | None])
 
 
 def read_metrics(run: Path, notebook: str) -> dict[str, float | None]:
-    """Read what :func:`write_metrics` wrote."""
-    return json.loads(artifact(Path(run) / "metrics" / f"{notebook}.json", made_by=notebook).read_text())
+    """Read what :func:`write_metrics` wrote; ArtifactError if it is missing or damaged."""
+    path = artifact(Path(run) / "metrics" / f"{notebook}.json", made_by=notebook)
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} is damaged; the notebook {notebook} makes it anew.") from error
+    if not isinstance(metrics, dict):
+        raise ArtifactError(f"{path} is damaged; the notebook {notebook} makes it anew.")
+    return metrics
 
 
 def show(figure: go.Figure, alt: str) -> None:

@@ -1,44 +1,41 @@
 """Run the notebooks of a profile, in the order of the book: ``python -m iood_helpers.run --profile mini``.
 
 Each notebook gets, through papermill, those parameters of ``notebooks/parameters/<profile>.yml`` that it declares. The
-run folder holds the executed copies, the artefacts, the metrics, and ``run.json``: parameters, versions, commit,
-device, seconds and memory of each notebook. The first failure ends the run and shows the failing cell.
+run folder holds the executed copies, the artefacts, the metrics, and ``run.json`` (see :mod:`iood_helpers.record`). The
+first failure ends the run and shows the failing cell. Relative paths on the command line count from where it is typed.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import difflib
-import json
 import os
-import platform
 import resource
-import subprocess
+import signal
 import sys
+import threading
 import time
-import warnings
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import yaml
 
+from . import kernels
+from . import parameters as given
 from .errors import IoodError, ParameterError
-from .files import write_atomically, write_json
-from .notebook import ROOT
+from .files import write_atomically
+from .locks import exclusive
+from .notebook import ROOT, run_folder
+from .record import Record
 
 NOTEBOOKS = ROOT / "notebooks"
 BOOK = ROOT / "book"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-PACKAGES = ("torch", "onedl-mmsegmentation", "scikit-learn", "umap-learn", "plotly", "zarr", "papermill", "numpy")
 
 
 def notebook_order() -> list[str]:
     """Names of the notebooks in the order of ``book/_toc.yml``, the only list of them."""
-    toc = yaml.safe_load((BOOK / "_toc.yml").read_text())
+    toc = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
     chapters = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     return [Path(file).name for file in chapters if file.startswith("notebooks/")]
 
@@ -49,53 +46,36 @@ def profiles() -> list[str]:
 
 
 def declared_parameters(name: str) -> dict[str, Any]:
-    """Names and defaults in the ``parameters`` cell of a notebook.
+    """Names and defaults in the ``parameters`` cell of a notebook; see :func:`iood_helpers.parameters.declared`."""
+    return given.declared(NOTEBOOKS / f"{name}.ipynb")
 
-    Raises
-    ------
-    ParameterError
-        If the notebook has no such cell, or it holds anything but assignments of literals.
-    """
-    cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
-    tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    if len(tagged) != 1:
-        raise ParameterError(f"The notebook {name} needs exactly one cell tagged 'parameters'; it has {len(tagged)}.")
-    try:
-        return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(tagged[0].source).body}
-    except (AttributeError, ValueError, SyntaxError) as error:
-        raise ParameterError(f"The parameters cell of {name} must hold literals only ({error}).") from error
+
+def all_declared() -> dict[str, Any]:
+    """Parameters of all notebooks with their defaults (of the first notebook that declares each)."""
+    defaults: dict[str, Any] = {}
+    for name in notebook_order():
+        defaults = declared_parameters(name) | defaults
+    return defaults
 
 
 def load_profile(profile: str) -> dict[str, Any]:
-    """Parameters of a profile; every name must be declared by some notebook.
+    """Parameters of a profile; every name must be declared by some notebook, every value be of its default's type.
 
     Raises
     ------
     ParameterError
-        If the profile, or a parameter in it, is unknown.
+        If the profile is unknown or damaged, or a parameter in it is unknown or of another type.
     """
     if profile not in profiles():
-        raise ParameterError(_unknown("profile", profile, profiles()))
-    parameters = yaml.safe_load((NOTEBOOKS / "parameters" / f"{profile}.yml").read_text())
-    check_names(parameters)
+        raise ParameterError(given.unknown("profile", profile, profiles()))
+    parameters = given.read_yaml(NOTEBOOKS / "parameters" / f"{profile}.yml")
+    given.check(parameters, all_declared())
     return parameters
 
 
-def check_names(parameters: dict[str, Any]) -> None:
-    """Raise ``ParameterError`` for a name that no notebook declares."""
-    known = {name for notebook in notebook_order() for name in declared_parameters(notebook)}
-    for name in parameters:
-        if name not in known:
-            raise ParameterError(_unknown("parameter", name, sorted(known)))
-
-
-def _unknown(what: str, name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"Unknown {what} {name!r}; known are {', '.join(known)}.{hint}"
-
-
-def run(names: list[str], parameters: dict[str, Any], *, profile: str, book: bool = False) -> dict[str, Any]:
+def run(
+    names: list[str], parameters: dict[str, Any], *, profile: str, book: bool | str | Path = False
+) -> dict[str, Any]:
     """Execute notebooks one after another.
 
     Parameters
@@ -103,11 +83,13 @@ def run(names: list[str], parameters: dict[str, Any], *, profile: str, book: boo
     names
         Notebooks, in order.
     parameters
-        Values; each notebook gets the ones that it declares. ``run_dir`` names the run folder.
+        Values; each notebook gets the ones that it declares. ``run_dir`` names the run folder; a relative one counts
+        from the root of the repository, other relative paths from the current folder.
     profile
         Name for the record.
     book
-        Whether to make figures for the book and copy the executed notebooks there.
+        Whether to make figures for the book and copy the executed notebooks to ``book/notebooks``, or the folder to
+        copy them to.
 
     Returns
     -------
@@ -117,99 +99,55 @@ def run(names: list[str], parameters: dict[str, Any], *, profile: str, book: boo
     Raises
     ------
     NotebookFailed
-        With the failing cell and its error.
+        With the failing cell and its error, or saying that the kernel ended.
+    LockedError
+        If another run is at work in the folder.
+    FileError
+        If the folder cannot be written.
     """
-    folder = ROOT / parameters["run_dir"]
-    record: dict[str, Any] = {
-        "profile": profile,
-        "parameters": parameters,
-        "python": platform.python_version(),
-        "versions": {package: version(package) for package in PACKAGES},
-        "commit": git_commit(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
-        "device": _device(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "status": "running",
-        "notebooks": _earlier_notebooks(folder, names, parameters),
-    }
-    for name in names:
-        began = time.perf_counter()
-        print(f"{name} ...", end=" ", flush=True)
-        try:
-            _execute(name, parameters, folder, book)
-        except NotebookFailed:
-            record["status"] = f"failed in {name}"
-            write_json(folder / "run.json", record)
-            print("failed")
-            raise
-        seconds = time.perf_counter() - began
-        # The largest child so far: exact for the largest notebook, an upper bound for the ones after it.
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-        record["notebooks"][name] = {"seconds": round(seconds, 1), "peak_gib_so_far": round(peak, 2)}
-        record["notebooks"] = dict(sorted(record["notebooks"].items()))
-        write_json(folder / "run.json", record)
-        print(f"{seconds:.1f} s", flush=True)
-    record["status"] = "complete"
-    record["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(folder / "run.json", record)
-    return record
+    parameters = given.absolute(parameters)
+    folder = run_folder(ROOT / Path(parameters["run_dir"]).expanduser())
+    target = BOOK / "notebooks" if book is True else Path(book) if book else None
+    with exclusive(folder / ".lock", f"The run folder {folder}"):
+        record = Record(folder, names, parameters, profile)
+        for name in names:
+            record.begin(name)
+            began = time.perf_counter()
+            print(f"{name} ...", end=" ", flush=True)
+            try:
+                usage = _execute(name, parameters, folder, target)
+            except BaseException as error:
+                print("interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed", flush=True)
+                record.fail(name, error)
+                raise
+            seconds = time.perf_counter() - began
+            record.add(name, seconds, _largest_child(), usage)
+            print(f"{seconds:.1f} s", flush=True)
+        return record.finish()
 
 
-def _earlier_notebooks(folder: Path, names: list[str], parameters: dict[str, Any]) -> dict[str, Any]:
-    """What the record says of notebooks that stay as an earlier run of the same parameters left them."""
-    if not (folder / "run.json").is_file():
-        return {}
-    record = json.loads((folder / "run.json").read_text())
-    if record["parameters"] != parameters:
-        return {}
-    return {name: entry for name, entry in record["notebooks"].items() if name not in names}
+def _largest_child() -> float:
+    """Peak memory of the largest child so far in GiB; the system counts in KiB, on macOS in bytes."""
+    unit = 1 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 2**30
 
 
-class NotebookFailed(IoodError):
-    """A cell of a notebook raised an error."""
-
-
-def _execute(name: str, parameters: dict[str, Any], folder: Path, book: bool) -> None:
-    # Imported here: papermill takes a second, and --list or a wrong profile should answer at once.
-    import papermill
-
+def _execute(name: str, parameters: dict[str, Any], folder: Path, book: Path | None) -> kernels.Usage:
     declared = declared_parameters(name)
-    given = {key: value for key, value in parameters.items() if key in declared}
+    values = {key: value for key, value in parameters.items() if key in declared}
     output = folder / "notebooks" / f"{name}.ipynb"
     output.parent.mkdir(parents=True, exist_ok=True)
     environment = {
         "IOOD_BOOK": "1" if book else "",
         "PYTHONWARNINGS": "ignore",
         "OMP_WAIT_POLICY": "passive",
-        # The kernel of this interpreter's own environment, whatever kernels the user has registered:
-        "JUPYTER_PREFER_ENV_PATH": "1",
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
-    before = {key: os.environ.get(key) for key in environment}
-    os.environ.update(environment)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            papermill.execute_notebook(
-                str(NOTEBOOKS / f"{name}.ipynb"),
-                str(output),
-                parameters=given,
-                kernel_name="python3",
-                cwd=str(NOTEBOOKS),
-                progress_bar=sys.stderr.isatty(),
-                log_output=False,
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # no notices of the kernel between the names
-            )
-    except papermill.PapermillExecutionError as error:
-        raise NotebookFailed(
-            f"{name}, cell {error.exec_count}:\n\n{error.source}\n\n{error.ename}: {error.evalue}\n\n"
-            f"The executed copy is {output}."
-        ) from error
-    finally:
-        for key, value in before.items():
-            os.environ.pop(key, None) if value is None else os.environ.__setitem__(key, value)
+    if data := os.environ.get("IOOD_DATA"):
+        environment["IOOD_DATA"] = str(Path(data).expanduser().absolute())  # the kernel runs in another folder
+    usage = kernels.execute(NOTEBOOKS / f"{name}.ipynb", output, values, cwd=NOTEBOOKS, environment=environment)
     if book:
-        write_atomically(BOOK / "notebooks" / output.name, lambda path: path.write_text(_for_book(output)))
+        write_atomically(book / output.name, lambda path: path.write_text(_for_book(output), encoding="utf-8"))
+    return usage
 
 
 def _for_book(executed: Path) -> str:
@@ -226,23 +164,8 @@ def _for_book(executed: Path) -> str:
     return nbformat.writes(notebook)
 
 
-def git_commit() -> str | None:
-    try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-        state = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head.stdout.strip() + (" with changes" if state.stdout.strip() else "")
-
-
-def _device() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Command line; returns the exit code: 0, 1 for a failure, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m iood_helpers.run", description=__doc__.split("\n")[0])
     parser.add_argument("--profile", default="mini", help="parameter file in notebooks/parameters")
     parser.add_argument("--run-dir", help="run folder instead of the profile's")
@@ -254,19 +177,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--book", action="store_true", help="make figures for the book and copy notebooks there")
     parser.add_argument("--list", action="store_true", help="show notebooks and profiles, run nothing")
     args = parser.parse_args(arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         names = notebook_order()
         if args.list:
             print("notebooks:", *names, "profiles:", *profiles(), sep="\n  ")
             return 0
-        parameters = load_profile(args.profile)
-        changes = dict(item.split("=", 1) for item in args.set if "=" in item)
-        if len(changes) < len(args.set):
-            raise ParameterError("--set needs NAME=VALUE.")
-        parameters |= {name: yaml.safe_load(value) for name, value in changes.items()}
+        changes = given.parse(args.set)
         if args.run_dir:
-            parameters["run_dir"] = args.run_dir
-        check_names(parameters)
+            changes["run_dir"] = args.run_dir
+        given.check(changes, all_declared())
+        if "run_dir" in changes:
+            changes["run_dir"] = str(Path(changes["run_dir"]).expanduser().absolute())
+        parameters = load_profile(args.profile) | changes
         if args.only:
             names = [_find(args.only, names)]
         if args.first:
@@ -275,14 +199,21 @@ def main(arguments: list[str] | None = None) -> int:
     except IoodError as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on where it can.", file=sys.stderr)
+        return 130
     return 0
+
+
+def _terminate(*_: object) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _find(wanted: str, names: list[str]) -> str:
     for name in names:
         if name.startswith(wanted):
             return name
-    raise ParameterError(_unknown("notebook", wanted, names))
+    raise ParameterError(given.unknown("notebook", wanted, names))
 
 
 if __name__ == "__main__":

@@ -343,12 +343,20 @@ class Sum:
         """
         if not bank.held_images:
             raise RefinementError("A sum of scores has to know their spread; give the bank some held images.")
-        self.moments_ = [moments(score.fit(bank), bank.held_images) for score in self.scores]
+        fitted = [score.fit(bank) for score in self.scores]
+        return self.scale([[score.score(prediction) for prediction in bank.held_images] for score in fitted])
+
+    def scale(self, maps: Sequence[Sequence[np.ndarray]]) -> Sum:
+        """Learn mean and spread of parts that are fitted already, from maps of each part over some ordinary images."""
+        self.moments_ = [moments(part) for part in maps]
         return self
 
     def score(self, prediction: Prediction) -> np.ndarray:
-        parts = [(s.score(prediction) - m) / d for s, (m, d) in zip(self.scores, self.moments_, strict=True)]
-        return np.sum(parts, axis=0)
+        return self.combine([score.score(prediction) for score in self.scores])
+
+    def combine(self, maps: Sequence[np.ndarray]) -> np.ndarray:
+        """The sum, from the map of each part: where parts serve several sums, each is computed once."""
+        return np.sum([(part - m) / d for part, (m, d) in zip(maps, self.moments_, strict=True)], axis=0)
 
 
 def smoothed(values: np.ndarray, sigma: float = 4.0) -> np.ndarray:
@@ -356,9 +364,9 @@ def smoothed(values: np.ndarray, sigma: float = 4.0) -> np.ndarray:
     return gaussian_filter(values, sigma, mode="nearest")
 
 
-def moments(score: Score, predictions: Sequence[Prediction]) -> tuple[float, float]:
-    """Mean and standard deviation (at least 1e-9) of a fitted score over all cells of some images."""
-    values = np.concatenate([score.score(prediction).ravel() for prediction in predictions])
+def moments(maps: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Mean and standard deviation (at least 1e-9) of maps of any sizes, over all their cells."""
+    values = np.concatenate([np.ravel(one) for one in maps])
     return float(values.mean()), float(max(values.std(), 1e-9))
 
 

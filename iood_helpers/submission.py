@@ -5,6 +5,7 @@ benchmark. An archive is a plain tar with one small file for each image (see ``c
 
     python -m iood_helpers.submission sample   gt.tar samples.tar
     python -m iood_helpers.submission encode   tree/ samples.tar submission.tar
+    python -m iood_helpers.submission check    tree/ samples.tar submission.tar
     python -m iood_helpers.submission evaluate gt.tar submission.tar samples.tar [--json results.json]
     python -m iood_helpers.submission inspect  submission.tar
 """
@@ -14,10 +15,8 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,15 +24,15 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from .accumulator import BravoAccumulator, sample_pixels
-from .codec import decode_prediction, decode_samples, encode_prediction, encode_samples
+from .archives import reading, write_tar
+from .checks import class_map, confidence_levels
+from .codec import MAX_PIXELS, decode_prediction, decode_samples, encode_prediction, encode_samples
 from .datasets import BRAVO_LAYOUT
 from .errors import IoodError, SubmissionError
 from .files import write_atomically, write_json
 from .metrics import OOD_SUBSETS, SEMANTIC_SUBSETS, bravo_aggregates
 
 SAMPLES, ENCODED = "_samples.bin", "_encoded.bin"
-MAX_MEMBER = 1 << 28
-"""Bytes: no image, label or encoded file of the benchmark comes near."""
 
 
 def prediction_paths(tree: str | Path, split: str, name: str) -> tuple[Path, Path]:
@@ -56,9 +55,32 @@ def prediction_paths(tree: str | Path, split: str, name: str) -> tuple[Path, Pat
 
 
 def write_prediction(tree: str | Path, split: str, name: str, classes: np.ndarray, confidence: np.ndarray) -> None:
-    """Write the pair of PNG files of one image: classes (H, W) uint8 and confidence (H, W) 0..1, in 65 536 levels."""
-    levels = np.round(np.asarray(confidence, np.float64) * 65535).astype(np.uint16)
-    for path, array in zip(prediction_paths(tree, split, name), (classes, levels), strict=True):
+    """Write the pair of PNG files of one image.
+
+    Parameters
+    ----------
+    tree, split, name
+        As for :func:`prediction_paths`.
+    classes
+        (H, W) whole numbers 0..18, of any type.
+    confidence
+        (H, W) floats 0..1, kept in 65 536 levels; or these levels, as whole numbers of 16 bits or more.
+
+    Raises
+    ------
+    SubmissionError
+        If shapes differ, or a value is NaN or out of range; nothing is written then.
+    FileError
+        If the disk is full or may not be written.
+    """
+    what = f"of {split} {name}"
+    classes = class_map(classes, f"The predicted classes {what}", SubmissionError)
+    levels = confidence_levels(confidence, f"The confidences {what}", SubmissionError).astype(np.uint16)
+    if classes.ndim != 2 or classes.shape != levels.shape:
+        raise SubmissionError(
+            f"Classes {classes.shape} and confidences {levels.shape} {what} must be maps of one size."
+        )
+    for path, array in zip(prediction_paths(tree, split, name), (classes.astype(np.uint8), levels), strict=True):
         write_atomically(path, Image.fromarray(array).save)
 
 
@@ -86,13 +108,13 @@ def sample_ground_truth(gt_tar: str | Path, out_tar: str | Path, *, progress: bo
     SubmissionError
         If an archive is damaged or holds no label maps.
     """
-    with _reading(gt_tar) as members:
+    with reading(gt_tar) as members:
         bases = _bases(members, lambda layout: layout.label)
         files = (
             (base + SAMPLES, encode_samples(sample_pixels(_picture(members(base + BRAVO_LAYOUT[subset].label), base))))
             for base, subset in tqdm(bases.items(), desc="sample", disable=not progress)
         )
-        return _write_tar(out_tar, files)
+        return write_tar(out_tar, files)
 
 
 def encode_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | Path, *, progress: bool = True) -> Path:
@@ -114,8 +136,8 @@ def encode_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | 
     SubmissionError
         If images are missing (all of them are named), or a file has another size, bit depth or class.
     """
-    tree = Path(tree)
-    with _reading(samples_tar) as members:
+    tree = _tree(tree)
+    with reading(samples_tar) as members:
         bases = _bases(members, lambda layout: SAMPLES)
         pairs = {
             base: tuple(tree / f"{base}{BRAVO_LAYOUT[subset].image}_{kind}.png" for kind in ("pred", "conf"))
@@ -123,7 +145,7 @@ def encode_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | 
         }
         missing = [str(path.relative_to(tree)) for pair in pairs.values() for path in pair if not path.is_file()]
         if missing:
-            raise SubmissionError(f"The tree {tree} lacks {len(missing)} files; add them: {', '.join(missing)}.")
+            raise SubmissionError(f"The tree {tree} lacks {len(missing)} files; add them: {_listed(missing)}.")
 
         def files() -> Iterator[tuple[str, bytes]]:
             for base, (pred, conf) in tqdm(pairs.items(), desc="encode", disable=not progress):
@@ -135,7 +157,45 @@ def encode_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | 
                 except SubmissionError as error:
                     raise SubmissionError(f"{pred}: {error}") from error
 
-        return _write_tar(out_tar, files())
+        return write_tar(out_tar, files())
+
+
+def check_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | Path, *, progress: bool = True) -> int:
+    """Decode every image of an archive and compare it with the tree that it was packed from.
+
+    Parameters
+    ----------
+    tree, samples_tar
+        As for :func:`encode_submission`.
+    out_tar
+        The archive.
+    progress
+        Whether to show a bar.
+
+    Returns
+    -------
+    int
+        Images compared.
+
+    Raises
+    ------
+    SubmissionError
+        If an image is missing, or its classes or the confidence of a sampled pixel differ from the tree.
+    """
+    tree = _tree(tree)
+    with reading(samples_tar) as samples, reading(out_tar) as sent:
+        bases = _bases(samples, lambda layout: SAMPLES)
+        for base, subset in tqdm(bases.items(), desc="check", disable=not progress):
+            if base + ENCODED not in sent.names:
+                raise SubmissionError(f"The archive {out_tar} lacks {base + ENCODED}; encode the tree again.")
+            classes, levels = decode_prediction(sent(base + ENCODED), base + ENCODED)
+            pred, conf = (tree / f"{base}{BRAVO_LAYOUT[subset].image}_{kind}.png" for kind in ("pred", "conf"))
+            indices = decode_samples(samples(base + SAMPLES), base + SAMPLES)
+            wanted = _picture(conf.read_bytes(), conf, np.uint16).ravel()[indices]
+            same = np.array_equal(classes, _picture(pred.read_bytes(), pred, np.uint8))
+            if not same or not np.array_equal(levels, wanted):
+                raise SubmissionError(f"{base + ENCODED} in {out_tar} differs from {pred}; encode the tree again.")
+    return len(bases)
 
 
 def evaluate_submission(
@@ -164,12 +224,12 @@ def evaluate_submission(
     SubmissionError
         If images are missing from the submission (all of them are named), or a file is damaged or has another size.
     """
-    with _reading(gt_tar) as truth, _reading(out_tar) as sent, _reading(samples_tar) as samples:
+    with reading(gt_tar) as truth, reading(out_tar) as sent, reading(samples_tar) as samples:
         bases = _bases(truth, lambda layout: layout.label)
         for archive, ending, path in ((sent, ENCODED, out_tar), (samples, SAMPLES, samples_tar)):
             missing = [base + ending for base in bases if base + ending not in archive.names]
             if missing:
-                raise SubmissionError(f"The archive {path} lacks {len(missing)} images: {', '.join(missing)}.")
+                raise SubmissionError(f"The archive {path} lacks {len(missing)} images: {_listed(missing)}.")
         counts = {subset: BravoAccumulator(subset) for subset in BRAVO_LAYOUT if subset in bases.values()}
         for base, subset in tqdm(bases.items(), desc="evaluate", disable=not progress):
             layout = BRAVO_LAYOUT[subset]
@@ -197,7 +257,7 @@ def evaluate_submission(
 def inspect_submission(out_tar: str | Path) -> list[dict[str, Any]]:
     """What an archive holds: name, height, width, samples and mean confidence of each image; every file is checked."""
     rows = []
-    with _reading(out_tar) as members:
+    with reading(out_tar) as members:
         for name in members.names:
             classes, levels = decode_prediction(members(name), name)
             mean = float(levels.mean()) / 65535 if len(levels) else float("nan")
@@ -218,60 +278,35 @@ def _bases(members, ending) -> dict[str, str]:
     return found
 
 
-class _Members:
-    """Regular files of a tar, by name; calling it reads one."""
-
-    def __init__(self, archive: tarfile.TarFile, path: Path) -> None:
-        self.path, self._archive = path, archive
-        self._members = {}
-        for member in archive:
-            name = PurePosixPath(member.name)
-            if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
-                raise SubmissionError(
-                    f"The archive {path} holds {member.name!r}, which leads out of it; do not use it."
-                )
-            if member.isfile():
-                if member.size > MAX_MEMBER:
-                    raise SubmissionError(
-                        f"The archive {path} holds {member.name!r} of {member.size} bytes; too large."
-                    )
-                self._members[str(name)] = member
-        self.names = sorted(self._members)
-
-    def __call__(self, name: str) -> bytes:
-        if name not in self._members:
-            raise SubmissionError(f"The archive {self.path} lacks {name}; fetch it again.")
-        return self._archive.extractfile(self._members[name]).read()
+def _tree(tree: str | Path) -> Path:
+    """The folder of a tree; SubmissionError if it is none."""
+    tree = Path(tree).expanduser()
+    if tree.is_file():
+        raise SubmissionError(
+            f"{tree} is a file, where a folder of predictions is wanted; unpack it, or give the folder."
+        )
+    if not tree.is_dir():
+        raise SubmissionError(f"The folder of predictions {tree} does not exist; check the path.")
+    return tree
 
 
-@contextmanager
-def _reading(path: str | Path) -> Iterator[_Members]:
-    path = Path(path)
-    if not path.is_file():
-        raise SubmissionError(f"The archive {path} does not exist; check the path.")
-    try:
-        with tarfile.open(path, "r:") as archive:
-            yield _Members(archive, path)
-    except (tarfile.TarError, EOFError) as error:
-        raise SubmissionError(f"The archive {path} is no intact plain tar ({error}); make it again.") from error
-
-
-def _write_tar(path: str | Path, files: Iterator[tuple[str, bytes]]) -> Path:
-    def write(temporary: Path) -> None:
-        with tarfile.open(temporary, "w") as archive:
-            for name, content in files:
-                member = tarfile.TarInfo(name)  # no owner and no time: the same tree gives the same archive
-                member.size = len(content)
-                archive.addfile(member, io.BytesIO(content))
-
-    return write_atomically(path, write)
+def _listed(names: list[str]) -> str:
+    """All names, or the first fifty of many."""
+    return ", ".join(names[:50]) + (f" and {len(names) - 50} more" if len(names) > 50 else "")
 
 
 def _picture(content: bytes, source: Any, kind: type | None = None) -> np.ndarray:
-    """Single-channel picture; ``kind`` is the depth that it must have."""
+    """Single-channel PNG; ``kind`` is the depth that it must have."""
     try:
-        array = np.asarray(Image.open(io.BytesIO(content)))
-    except (OSError, SyntaxError, ValueError) as error:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise SubmissionError(
+                    f"The picture {source} has {picture.width} x {picture.height} pixels; {MAX_PIXELS} is the limit."
+                )
+            array = np.asarray(picture)
+    except SubmissionError:
+        raise
+    except Exception as error:  # a damaged picture can fail in as many ways as Pillow has parsers
         raise SubmissionError(f"The picture {source} cannot be read ({error}); write it again.") from error
     if array.ndim != 2 or (kind is not None and array.dtype != kind):
         wanted = f"{8 * np.dtype(kind).itemsize} bits" if kind else "one channel"
@@ -286,12 +321,13 @@ def main(arguments: list[str] | None = None) -> int:
     for name, files in {
         "sample": ("gt", "out"),
         "encode": ("tree", "samples", "out"),
+        "check": ("tree", "samples", "submission"),
         "evaluate": ("gt", "submission", "samples"),
         "inspect": ("submission",),
     }.items():
         command = commands.add_parser(name)
         for file in files:
-            command.add_argument(file, type=Path)
+            command.add_argument(file, type=lambda text: Path(text).expanduser())
         if name == "evaluate":
             command.add_argument("--json", type=Path, help="write all metrics to this file")
     args = parser.parse_args(arguments)
@@ -300,6 +336,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(sample_ground_truth(args.gt, args.out))
         elif args.command == "encode":
             print(encode_submission(args.tree, args.samples, args.out))
+        elif args.command == "check":
+            print(f"{check_submission(args.tree, args.samples, args.submission)} images decode to the predictions")
         elif args.command == "inspect":
             for row in inspect_submission(args.submission):
                 height, width = row["size"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
 sys.path.insert(0, str(ROOT / "data"))  # the renderer and its scripts are no part of the package
 
 SMALL = {
@@ -51,7 +52,7 @@ def chain(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("run")
     parameters = {**load_profile("mini"), **SMALL, "run_dir": str(folder)}
-    run(notebook_order(), parameters, profile="mini", book=True)
+    run(notebook_order(), parameters, profile="mini", book=folder / "book")
     return folder
 
 

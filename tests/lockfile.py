@@ -1,10 +1,11 @@
-"""Write or compare the pinned set: requirements.lock and the pip section of environment.yml hold the same lines."""
+"""Write the pinned set: requirements.lock, the pip section of environment.yml, and the licences of all of it."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from importlib.metadata import distributions
+from collections import defaultdict
+from importlib.metadata import PackageMetadata, distributions, metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +19,14 @@ dependencies:
   - python=3.11
   - pip
   - pip:
+"""
+LICENCES = """# Licences of what is installed
+
+The project installs the packages of `requirements.lock` and ships none of them. Each is listed under the licence that
+its own metadata declares (`make lock` writes this page); read the files of a package for its terms.
+
+| Licence as declared | Packages |
+|---|---|
 """
 
 
@@ -36,13 +45,33 @@ def environment(lines: list[str]) -> str:
     return HEAD + "".join(f"      - {line}\n" for line in lines)
 
 
+def licence(about: PackageMetadata) -> str:
+    """Licence that a distribution declares: the expression, else the classifiers, else the first line of its text."""
+    if about.get("License-Expression"):
+        return about["License-Expression"].removeprefix("LicenseRef-")
+    classifiers = [c.split(" :: ")[-1] for c in about.get_all("Classifier") or [] if c.startswith("License ::")]
+    named = "; ".join(c for c in classifiers if c != "OSI Approved")
+    return named or (about.get("License") or "not declared").strip().splitlines()[0]
+
+
+def licences(lines: list[str]) -> str:
+    """Text of book/licences.md for pinned lines: what each installed distribution says of itself."""
+    by_licence = defaultdict(list)
+    for line in lines:
+        name = line.split("==")[0]
+        by_licence[licence(metadata(name))].append(name)
+    rows = [f"| {text} | {', '.join(names)} |" for text, names in sorted(by_licence.items())]
+    return LICENCES + "\n".join(rows) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write both files from this environment")
+    parser.add_argument("--write", action="store_true", help="write the lock from this environment, too")
     if parser.parse_args().write:
         (ROOT / "requirements.lock").write_text("\n".join(installed()) + "\n")
     lines = (ROOT / "requirements.lock").read_text().split()
     (ROOT / "environment.yml").write_text(environment(lines))
+    (ROOT / "book" / "licences.md").write_text(licences(lines))
 
 
 if __name__ == "__main__":

@@ -10,16 +10,28 @@ import sys
 import pytest
 from conftest import ROOT
 
-HTML = ROOT / "book" / "_build" / "html"
+MADE = ("_build", "notebooks", "vendor", "status.md")
+
+
+def made_by_the_user() -> dict[str, float]:
+    """What a run of the user has left in the book's folder, with its age."""
+    places = [path for name in MADE for path in (ROOT / "book").rglob(name)]
+    files = [file for place in places for file in (place.rglob("*") if place.is_dir() else [place])]
+    return {str(file): file.stat().st_mtime for file in files}
 
 
 @pytest.fixture(scope="session")
-def book(chain):
-    """Folder of the built book."""
-    command = [sys.executable, str(ROOT / "book" / "build.py"), "--run", str(chain)]
+def book(chain, tmp_path_factory):
+    """Folder of the book, built elsewhere: that of the user stays as it is."""
+    before = made_by_the_user()
+    folder = tmp_path_factory.mktemp("book") / "book"
+    shutil.copytree(ROOT / "book", folder, ignore=shutil.ignore_patterns(*MADE))
+    shutil.copytree(chain / "book", folder / "notebooks")
+    command = [sys.executable, str(ROOT / "book" / "build.py"), "--run", str(chain), "--book", str(folder)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return HTML
+    assert made_by_the_user() == before
+    return folder / "_build" / "html"
 
 
 class Sources(html.parser.HTMLParser):

@@ -279,6 +279,7 @@ F = np.float32
         {"centers.0": np.full((6, 3), np.nan, F)},
         {"centers.0": np.full((6, 3), 1e30, F)},
         {"centers.0": np.ones((6, 4), F)},
+        {"centers.4": np.ones((6, 4), F)},
         {"centers.0": np.ones(6, F)},
         {"centers.0": np.ones((0, 3), F)},
         {"centers.0": np.ones((6, 3), np.int32)},

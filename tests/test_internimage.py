@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from pathlib import Path
 
 import pytest
 import torch
+from conftest import GOLDEN
 from mmseg.registry import MODELS
 
 from iood_helpers.configs import SIZES, model_config
@@ -46,14 +45,9 @@ def test_official_numbers_of_entries_and_parameters(size):
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[size]
 
 
-@pytest.mark.real_data
 @pytest.mark.parametrize("size", ENTRIES)
 def test_official_names_shapes_and_order(size):
-    root = os.environ.get("IOOD_DATA")
-    manifest = Path(root or "", "..", "internimage", f"manifest_{size}.json")
-    if not root or not manifest.is_file():
-        pytest.skip("the manifests of the official models are not beside the folder named by IOOD_DATA")
-    wanted = json.loads(manifest.read_text())
+    wanted = json.loads((GOLDEN / "internimage" / f"manifest_{size}.json").read_text())
     assert [(k, list(v.shape)) for k, v in skeleton(size).state_dict().items()] == list(wanted.items())
 
 

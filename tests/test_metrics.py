@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import GOLDEN
 from PIL import Image
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score, roc_curve
 
@@ -59,14 +59,6 @@ def images():
 # the official toolkit
 
 
-def golden_folder() -> Path:
-    root = os.environ.get("IOOD_DATA")
-    folder = Path(root or ".").parent / "bravo_golden" if root else None
-    if folder is None or not folder.is_dir():
-        pytest.skip("there is no folder bravo_golden beside the one that IOOD_DATA names")
-    return folder
-
-
 def arrays(archive: Path) -> dict[str, np.ndarray]:
     with tarfile.open(archive) as tar:
         return {
@@ -97,9 +89,8 @@ def golden_subsets(folder: Path) -> dict[str, list]:
     return subsets
 
 
-@pytest.mark.real_data
 def test_equals_the_official_toolkit():
-    folder = golden_folder()
+    folder = GOLDEN / "bravo"
     expected = json.loads((folder / "results.json").read_text())
     subsets = golden_subsets(folder)
     results = bravo_metrics({name: iter(images) for name, images in subsets.items()})

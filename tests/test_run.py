@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 
 import nbformat
 import numpy as np
 import pytest
+from toy_course import build, places
 
-from iood_helpers import notebook, run
-from iood_helpers.errors import ArtifactError, DatasetError, ParameterError
+from iood_helpers import notebook, parameters, run
+from iood_helpers.datasets import load_dataset
+from iood_helpers.errors import ArtifactError, ParameterError
+from iood_helpers.locks import exclusive
 
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
     """A course of two notebooks; the second fails on demand."""
-    (tmp_path / "notebooks" / "parameters").mkdir(parents=True)
-    (tmp_path / "book").mkdir()
     cells = {
         "00_one": [
             "run_dir = 'runs/toy'\nvalue = 1",
@@ -24,27 +26,25 @@ def toy(tmp_path, monkeypatch):
         ],
         "01_two": ["run_dir = 'runs/toy'\nfail = False", "assert not fail, 'as asked'"],
     }
-    for name, sources in cells.items():
-        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-        book.cells[0].metadata["tags"] = ["parameters"]
-        book.metadata = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
-        nbformat.write(book, tmp_path / "notebooks" / f"{name}.ipynb")
-    chapters = "".join(f"      - file: notebooks/{name}\n" for name in cells)
-    (tmp_path / "book" / "_toc.yml").write_text(f"root: intro\nparts:\n  - chapters:\n{chapters}")
-    (tmp_path / "notebooks" / "parameters" / "mini.yml").write_text(f"run_dir: {tmp_path}/runs/toy\nvalue: 5\n")
-    for name, value in {"ROOT": tmp_path, "NOTEBOOKS": tmp_path / "notebooks", "BOOK": tmp_path / "book"}.items():
-        monkeypatch.setattr(run, name, value)
+    build(tmp_path, cells, f"run_dir: {tmp_path}/runs/toy\nvalue: 5\n")
+    for module, name, value in places(tmp_path):
+        monkeypatch.setattr(module, name, value)
     (tmp_path / "runs" / "toy").mkdir(parents=True)
     return tmp_path
+
+
+def recorded(toy):
+    return json.loads((toy / "runs/toy/run.json").read_text())
 
 
 def test_runs_in_order_and_keeps_a_record(toy, capsys):
     assert run.main([]) == 0
     assert (toy / "runs/toy/one").read_text() == "5"
-    record = json.loads((toy / "runs/toy/run.json").read_text())
-    assert list(record["notebooks"]) == ["00_one", "01_two"] and record["status"] == "complete"
-    assert record["parameters"]["value"] == 5 and record["versions"]["torch"] and record["commit"] is None
-    assert all(entry["seconds"] > 0 for entry in record["notebooks"].values())
+    content = recorded(toy)
+    assert list(content["notebooks"]) == ["00_one", "01_two"] and content["status"] == "complete"
+    assert content["parameters"]["value"] == 5 and content["versions"]["torch"] and content["commit"] is None
+    for entry in content["notebooks"].values():
+        assert entry["seconds"] > 0 and 0.01 < entry["peak_gib"] < 4 and entry["passes"] == 0
     assert (toy / "runs/toy/notebooks/01_two.ipynb").is_file()
 
 
@@ -52,17 +52,119 @@ def test_stops_at_a_failure_and_shows_the_cell(toy, capsys):
     assert run.main(["--set", "fail=true"]) == 1
     error = capsys.readouterr().err
     assert "01_two, cell" in error and "assert not fail" in error and "as asked" in error
-    assert json.loads((toy / "runs/toy/run.json").read_text())["status"] == "failed in 01_two"
+    assert recorded(toy)["status"] == "failed in 01_two" and "as asked" in recorded(toy)["error"]
 
 
 def test_the_record_keeps_notebooks_that_were_not_run_again(toy, capsys):
-    def recorded():
-        return json.loads((toy / "runs/toy/run.json").read_text())["notebooks"]
-
     assert run.main([]) == 0 and run.main(["--only", "01"]) == 0
-    assert list(recorded()) == ["00_one", "01_two"]
+    assert list(recorded(toy)["notebooks"]) == ["00_one", "01_two"]
+    assert not any("stale" in entry for entry in recorded(toy)["notebooks"].values())
+    assert run.main(["--only", "00"]) == 0
+    assert recorded(toy)["notebooks"]["01_two"]["stale"]  # it read what 00_one has written anew
     assert run.main(["--only", "01", "--set", "value=7"]) == 0
-    assert list(recorded()) == ["01_two"]  # 00_one was run with another value
+    assert list(recorded(toy)["notebooks"]) == ["01_two"]  # 00_one was run with another value
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"parameters": 3}', '{"parameters": {}, "notebooks": [1]}', "\0"]
+)
+def test_a_damaged_record_is_replaced(toy, capsys, content):
+    (toy / "runs/toy/run.json").write_text(content)
+    assert run.main([]) == 0 and recorded(toy)["status"] == "complete"
+
+
+def test_the_record_says_running_before_anything_changes(toy, capsys, monkeypatch):
+    assert run.main([]) == 0
+    seen = []
+    monkeypatch.setattr(run, "_execute", lambda name, *_: seen.append((name, recorded(toy))))
+    assert run.main(["--set", "value=6"]) == 0
+    assert [content["status"] for _, content in seen] == ["running", "running"]
+    assert all(name not in content["notebooks"] for name, content in seen)
+    assert seen[0][1]["parameters"]["value"] == 6 and seen[0][1]["notebooks"] == {}
+
+
+def test_macos_counts_memory_in_bytes(monkeypatch):
+    class Used:
+        ru_maxrss = 2 * 2**30
+
+    monkeypatch.setattr(run.resource, "getrusage", lambda who: Used)
+    monkeypatch.setattr(run.sys, "platform", "darwin")
+    assert run._largest_child() == 2
+    monkeypatch.setattr(run.sys, "platform", "linux")
+    assert run._largest_child() == 2048
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_once(toy, capsys):
+    (toy / "file").write_text("")
+    assert run.main(["--run-dir", str(toy / "file" / "run")]) == 1
+    assert "FileError" in capsys.readouterr().err and not (toy / "runs/toy/one").exists()
+
+
+def test_two_runs_in_one_folder_do_not_meet(toy, capsys):
+    with exclusive(toy / "runs/toy/.lock", "The run folder"):
+        assert run.main([]) == 1
+    assert "in use by process" in capsys.readouterr().err and not (toy / "runs/toy/one").exists()
+
+
+def test_the_environment_of_the_runner_stays_as_it_is(toy, capsys):
+    before = dict(os.environ)
+    assert run.main(["--book"]) == 0
+    assert dict(os.environ) == before
+
+
+def test_paths_count_from_where_the_command_is_typed(toy, capsys, monkeypatch):
+    work = toy / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("HOME", str(toy / "home"))
+    assert run.main(["--run-dir", "here"]) == 0 and (work / "here" / "one").is_file()
+    assert run.main(["--set", "run_dir=~/there"]) == 0 and (toy / "home/there/one").is_file()
+    (work / "weights").write_text("")
+    wanted = parameters.absolute(
+        {"data_root": "~/data", "samples_archive": "s.tar", "checkpoint": "my.pth", "run_dir": "runs/x"}
+    )
+    assert wanted == {
+        "data_root": str(toy / "home/data"),
+        "samples_archive": str(work / "s.tar"),
+        "checkpoint": str(work / "my.pth"),
+        "run_dir": "runs/x",  # of a profile: below the repository
+    }
+    for name, meant in (("weights", str(work / "weights")), ("nano", "nano"), ("https://x/y.pth", "https://x/y.pth")):
+        assert parameters.absolute({"checkpoint": name})["checkpoint"] == meant
+    assert parameters.absolute({"data_root": None, "checkpoint": None}) == {"data_root": None, "checkpoint": None}
+
+
+@pytest.mark.parametrize(
+    "default, good, bad",
+    [
+        (3, [0, -1], [1.5, "3", True, None, [3]]),
+        (2.5, [2, 0.1], ["2", True, None]),
+        ("a", ["b", None], [1, ["a"], False]),
+        (["a"], [[], ["b", 1]], ["a", None, {"a": 1}]),
+        (True, [False], [0, "true", None]),
+        (None, [None, 3, "x", [1]], []),
+    ],
+)
+def test_values_are_of_the_type_of_their_default(default, good, bad):
+    for value in good:
+        parameters.check({"name": value}, {"name": default})
+    for value in bad:
+        with pytest.raises(ParameterError, match="The parameter name is"):
+            parameters.check({"name": value}, {"name": default})
+
+
+@pytest.mark.parametrize("content", ["a: [", "", "3", "3: 4", "value: \0", "- value", "value: &a [*a]" * 3])
+def test_a_damaged_profile_is_named(toy, content):
+    (toy / "notebooks/parameters/mini.yml").write_text(content)
+    with pytest.raises(ParameterError, match=r"mini\.yml"):
+        run.load_profile("mini")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"cells": 3}', ""])
+def test_a_damaged_notebook_is_named(toy, content):
+    (toy / "notebooks/00_one.ipynb").write_text(content)
+    with pytest.raises(ParameterError, match="00_one"):
+        run.declared_parameters("00_one")
 
 
 def test_only_from_and_list(toy, capsys):
@@ -77,6 +179,8 @@ def test_only_from_and_list(toy, capsys):
         (["--profile", "minni"], "Unknown profile 'minni'; known are mini. Did you mean 'mini'?"),
         (["--set", "valeu=1"], "Did you mean 'value'?"),
         (["--set", "value"], "NAME=VALUE"),
+        (["--set", "value=["], "no YAML"),
+        (["--set", "value=x"], "The parameter value is 'x', but must be a whole number, as its default 1 is."),
         (["--only", "07"], "Unknown notebook '07'"),
     ],
 )
@@ -107,8 +211,12 @@ def test_splits_with_unknown_objects():
     chosen = notebook.with_unknown_objects
     assert chosen(["mini/ACDCfog", "mini/SMIYC", "mini/newobjs"], limit=2) == ["mini/SMIYC"]
     assert chosen(["mini/ACDCfog", "mini/newobjs"], limit=2) == ["mini/newobjs"]
-    with pytest.raises(DatasetError, match="none of mini/ACDCfog has any; add a split with masks"):
-        chosen(["mini/ACDCfog"], limit=2)
+    assert chosen(["mini/ACDCfog"], limit=2) == []
+
+
+def test_the_scene_to_show_has_something_unknown_if_any_has():
+    assert notebook.scene_to_show("mini/devobjs").invalid().mean() > 0.02
+    assert notebook.scene_to_show("mini/val").name == load_dataset("mini/val")[0].name
 
 
 def test_metrics_come_back(tmp_path):
