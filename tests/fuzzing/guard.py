@@ -30,14 +30,14 @@ class Guard:
 
     Parameters
     ----------
-    scratch
-        The only folder where anything may be written.
+    places
+        The only folders where anything may be written.
     secret
         A file outside of it that must not be opened.
     """
 
-    def __init__(self, scratch: Path, secret: Path) -> None:
-        self._scratch = os.path.realpath(scratch)
+    def __init__(self, places: tuple[Path, ...], secret: Path) -> None:
+        self._places = tuple(os.path.realpath(place) for place in places)
         self._secret = os.path.realpath(secret)
         self._armed = False
         self.seen: list[str] = []
@@ -72,7 +72,7 @@ class Guard:
 
     def _inside(self, path: Any) -> bool:
         real = self._real(path)
-        return real == self._scratch or real.startswith(self._scratch + os.sep)
+        return any(real == place or real.startswith(place + os.sep) for place in self._places)
 
     def _report(self, what: str) -> None:
         self.seen.append(what[:300])

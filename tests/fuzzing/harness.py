@@ -83,6 +83,7 @@ def _run_worker(
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]),
         "PYTHONDONTWRITEBYTECODE": "1",
+        "TMPDIR": str(folder / "temporary"),
         "OMP_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",  # or each thread takes 64 MB of addresses, which the limit counts
     }

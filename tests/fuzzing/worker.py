@@ -27,12 +27,13 @@ def main(door: str, seed: str, first: str, stop: str, seconds: str, folder: str)
     os.dup2(nowhere, 1)
     warnings.simplefilter("ignore")
     place = Path(folder)
-    originals, scratch, secret = place / "originals", place / "case", place / "secret"
-    originals.mkdir(parents=True, exist_ok=True)
+    originals, scratch, secret, temporary = (place / name for name in ("originals", "case", "secret", "temporary"))
+    for folder_ in (originals, temporary):
+        folder_.mkdir(exist_ok=True)
     secret.write_text("not for anybody")
     module = importlib.import_module(f".doors.{door}", __package__)
     material = module.prepare(originals)
-    guard = Guard(scratch, secret)
+    guard = Guard((scratch, temporary), secret)
     gc.collect()
     gc.freeze()  # what is loaded by now is not looked at again
     for index in range(int(first), int(stop)):
@@ -45,6 +46,12 @@ def main(door: str, seed: str, first: str, stop: str, seconds: str, folder: str)
         case = module.make(material, rng, scratch)
         _say(report, index=index, begins=case.what)
         verdict = judge(case, guard, scratch, float(seconds))
+        left = os.listdir(temporary)
+        if left and verdict["outcome"] != "fault":
+            verdict |= {"outcome": "fault", "kind": "temporary files are left", "where": str(left[:5])}
+        for name in left:
+            shutil.rmtree(temporary / name, ignore_errors=True)
+            (temporary / name).unlink(missing_ok=True)
         _say(report, index=index, what=case.what, **verdict)
 
 

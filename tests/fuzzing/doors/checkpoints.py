@@ -37,14 +37,20 @@ def prepare(folder: Path) -> dict:
         "decode_head.conv_seg.bias": torch.randn(19),
         "decode_head.steps": torch.tensor(3),
     }
+    # The legacy format names storages by their address; one of them, renamed, makes the same file each time.
+    whole_storage = torch.cat([tensor.flatten().float() for tensor in state.values()])
+    parts = whole_storage.split([tensor.numel() for tensor in state.values()])
+    shared = {name: part.view(state[name].shape) for name, part in zip(state, parts, strict=True)}
     meta = {"iter": 7, "CLASSES": ["road", "sidewalk"], "config": "a = 1\n"}
-    whole = {"meta": meta, "state_dict": state}
     originals = {}
-    for name, content in (("whole", whole), ("bare", state)):
-        for kind, modern in (("zip", True), ("legacy", False)):
+    for kind, weights in (("zip", state), ("legacy", shared)):
+        for name, content in (("whole", {"meta": meta, "state_dict": weights}), ("bare", weights)):
             buffer = io.BytesIO()
-            torch.save(content, buffer, _use_new_zipfile_serialization=modern)
+            torch.save(content, buffer, _use_new_zipfile_serialization=kind == "zip")
             originals[f"{kind}-{name}"] = buffer.getvalue()
+            if kind == "legacy":
+                key = str(whole_storage.untyped_storage()._cdata).encode()
+                originals[f"{kind}-{name}"] = buffer.getvalue().replace(key, b"9" * len(key))
     from safetensors.torch import save
 
     originals["safetensors"] = save(state, {"format": "pt"})
@@ -122,7 +128,7 @@ def _members(original: bytes, rng: Random) -> tuple[bytes, str]:
     elif action == "twice":
         members.append([name, damaged(content, rng)[0]])
     elif action == "rename":
-        members[at][0] = rng.choice(("", "../../x", "/x", "data.pkl", "archive/data.pkl", name + "\0", "a" * 70_000))[
+        members[at][0] = rng.choice(("x", "../../x", "/x", "data.pkl", "archive/data.pkl", name + "\0", "a" * 70_000))[
             :65_000
         ]
     elif action == "empty":

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 from iood_helpers import notebook, run
+from iood_helpers import record as run_record
 
 from ..cases import Case, demand
 from ..mutators import VALUES, as_text, damaged, damaged_json, odd_text
@@ -38,10 +39,9 @@ def prepare(folder: Path) -> dict:
     }
     profile = "run_dir: runs/mini\nlevels: [0, 2]\nseed: 0\nlimit: null\nstrength: 2.5\ndata_root: null\n"
     metrics = {"miou_valid": 0.5, "ece_valid": 0.1, "auroc_invalid": None, "nothing": float("nan")}
-    # as soon as it is asked for, what is imported late is there
-    run.git_commit = lambda *_: None
-    if hasattr(run, "_execute"):
-        run._execute = lambda *_, **__: None
+    # no notebook is executed, and the repository is asked nothing
+    run_record.git_commit = lambda *_: None
+    run._execute = lambda *_, **__: None
     material = {"notebooks": notebooks, "profile": profile, "metrics": metrics}
     place = folder / "root"
     _write(material, place)
@@ -137,7 +137,7 @@ def make(material: dict, rng: Random, folder: Path) -> Case:
         )
         arguments += options
         what = str(options)
-        names = ("nknown", *options)
+        names = ("nknown", "run folder", *options)
     elif kind == "record":
         (folder / "run").mkdir()
         content, what = damaged_json(material["record"], rng)

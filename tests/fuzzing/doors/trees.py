@@ -215,7 +215,7 @@ def _pipe(path, rng, material, root):
 
 def _list(path, rng, material, root):
     place = root / "camvid/train.txt"
-    if not place.exists():
+    if not place.is_file():
         raise FileNotFoundError
     names = (
         b"a1",
