@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from . import ranking
 from .checks import class_map, confidence_levels
 from .classes import NUM_CLASSES, VOID
+from .compiled import compiled
 from .errors import MetricsError
 from .ranking import LEVELS
 from .sampling import sample_pixels
@@ -44,7 +44,7 @@ def per_class_iou(confusion: np.ndarray) -> np.ndarray:
     return np.divide(hit, union, out=np.full(hit.shape, np.nan), where=union > 0)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _count_pairs(gt, classes, invalid):
     """Pixels by ground truth (rows) and prediction (columns), without void and invalid ones; maps are flat uint8."""
     counts = np.zeros((4, NUM_CLASSES, NUM_CLASSES), np.int64)  # neighbours are alike: in turn, none waits for the last
@@ -88,7 +88,7 @@ class BravoAccumulator:
         self.images = 0
         self.labelled = True
 
-    def update(self, gt: Any, invalid: Any, classes: Any, confidence: Any) -> BravoAccumulator:
+    def update(self, gt: Any, invalid: Any, classes: Any, confidence: Any, void: Any = None) -> BravoAccumulator:
         """Count one image.
 
         Parameters
@@ -102,6 +102,8 @@ class BravoAccumulator:
         confidence : array or tensor, shape (H, W)
             Floats 0..1, rounded to levels by ``round(c * 65535)``; or the levels 0..65535 themselves, as
             integers of 16 bits or more.
+        void : array or tensor, shape (H, W), optional
+            Not zero (True) for further pixels that count nowhere, as ``Sample.void`` gives them.
 
         Returns
         -------
@@ -118,11 +120,14 @@ class BravoAccumulator:
         gt = _array(gt) if labelled else np.zeros(classes.shape, dtype=np.uint8)
         invalid = np.zeros(classes.shape, dtype=bool) if invalid is None else _array(invalid).astype(bool, copy=False)
         shapes = {"gt": gt, "invalid": invalid, "classes": classes, "confidence": levels}
+        shapes |= {} if void is None else {"void": _array(void)}
         if len({array.shape for array in shapes.values()}) > 1:
             shown = ", ".join(f"{key} {array.shape}" for key, array in shapes.items())
             raise MetricsError(f"The arrays of one image differ in shape{self._of()}: {shown}; resize them first.")
         class_map(gt, f"The ground truth{self._of()}", MetricsError, void=True)
         class_map(classes, f"The predicted classes{self._of()}", MetricsError)
+        if void is not None:
+            gt = np.where(shapes["void"] != 0, VOID, gt)
         indices = sample_pixels(gt)
         gt, invalid, classes = gt.ravel(), invalid.ravel(), classes.ravel()
         levels = confidence_levels(levels, f"The confidences{self._of()}", MetricsError, indices)

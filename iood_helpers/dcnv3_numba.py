@@ -12,9 +12,11 @@ from functools import lru_cache
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from .compiled import compiled
 
 CHUNKS_PER_THREAD = 4  # threads take the next chunk of rows when they are done, so a busy core holds up no one
 LOG2_E, LN_2 = np.float32(1.4426950408889634), np.float32(0.6931471805599453)
@@ -130,7 +132,7 @@ def _as_float(typingctx, bits):
     )
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS, error_model="numpy")
+@compiled(nogil=True, fastmath=FLAGS, error_model="numpy")
 def _softmax(logits, out, points):
     """Soft-max over each run of ``points`` numbers; exp by a polynomial of degree 7 (relative error 2e-7)."""
     for first in range(0, len(logits), points):
@@ -156,7 +158,7 @@ def _softmax(logits, out, points):
             out[j] /= total
 
 
-@njit(cache=True, nogil=True, fastmath=FLAGS, error_model="numpy")
+@compiled(nogil=True, fastmath=FLAGS, error_model="numpy")
 def _rows(value, offset, mask, out, grid, points, scale, step_y, step_x, first_y, first_x, start, stop, softmax):
     """Rows ``start`` to ``stop`` of the output, counted over the batch."""
     _, height, width, channels = value.shape

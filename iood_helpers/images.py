@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +13,20 @@ from .errors import DatasetError
 MIN_SIDE = 32
 """Smallest height and width of an image: one cell of the coarsest feature map (stride 32)."""
 
-_READ_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+MAX_PIXELS = 1 << 26
+"""Largest image that is decoded (8192 x 8192); ``IOOD_MAX_PIXELS`` sets another limit."""
+
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+"""Endings of images, and Pillow's names of their formats. No other decoder is tried, whatever a file is called: Pillow
+would start Ghostscript for an EPS file named ``x.png``."""
 
 
 def _open(path: Path, decode: bool = True) -> Image.Image:
@@ -32,16 +35,36 @@ def _open(path: Path, decode: bool = True) -> Image.Image:
         raise DatasetError(f"The image file {path} does not exist; check the path or restore the file.")
     image = None
     try:
-        image = Image.open(path)
+        image = Image.open(path, formats=sorted(set(FORMATS.values())))
+        _check_size(image, path)
         if decode:
             image.load()
-    except _READ_ERRORS as error:
-        if image is not None:
-            image.close()
+    except DatasetError:
+        _close(image)
+        raise
+    except Exception as error:  # a damaged file can fail in as many ways as Pillow has decoders
+        _close(image)
         raise DatasetError(
             f"The image file {path} cannot be read ({error}); replace it by an intact copy or remove it."
         ) from error
     return image
+
+
+def _check_size(image: Image.Image, path: Path) -> None:
+    limit = int(os.environ.get("IOOD_MAX_PIXELS") or MAX_PIXELS)
+    if image.width * image.height > limit:
+        raise DatasetError(
+            f"The image file {path} says it has {image.width} x {image.height} pixels, more than the limit of {limit}; "
+            "make it smaller, or set IOOD_MAX_PIXELS if you trust it."
+        )
+    frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)  # cameras add a preview
+    if frames > 1:
+        raise DatasetError(f"The image file {path} holds {frames} pictures; save one of them alone.")
+
+
+def _close(image: Image.Image | None) -> None:
+    if image is not None:
+        image.close()
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -114,7 +137,9 @@ def _pil_to_rgb(image: Image.Image, source: str) -> np.ndarray:
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-    except _READ_ERRORS as error:
+    except DatasetError:
+        raise
+    except Exception as error:  # as above
         raise DatasetError(f"{source} cannot be converted to RGB ({error}); save it again as PNG.") from error
 
 
@@ -184,7 +209,7 @@ def read_ids(path: str | Path) -> np.ndarray:
 
 
 def read_mask(path: str | Path) -> np.ndarray:
-    """Read a mask: True where the stored value is not zero.
+    """Read a mask: the largest value stored at each pixel.
 
     Parameters
     ----------
@@ -193,7 +218,8 @@ def read_mask(path: str | Path) -> np.ndarray:
 
     Returns
     -------
-    ndarray of bool, shape (H, W)
+    ndarray of uint8, uint16 or int32 (bool for files of 1 bit), shape (H, W)
+        What the values mean depends on the data set: see ``Sample.invalid``.
 
     Raises
     ------
@@ -204,4 +230,4 @@ def read_mask(path: str | Path) -> np.ndarray:
         values = np.array(image)
         if values.ndim == 3 and image.mode in ("LA", "PA", "RGBA"):
             values = values[..., :-1]
-    return values.any(axis=-1) if values.ndim == 3 else values != 0
+    return values.max(axis=-1) if values.ndim == 3 else values

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .errors import DatasetError
+from .errors import DatasetError, FileError
 
 
 def data_dir() -> Path:
@@ -25,7 +25,7 @@ def data_dir() -> Path:
         If the folder does not exist (for example when the package was installed without its checkout).
     """
     named = os.environ.get("IOOD_DATA_DIR")
-    folder = Path(named) if named else Path(__file__).resolve().parent.parent / "data"
+    folder = Path(named).expanduser() if named else Path(__file__).resolve().parent.parent / "data"
     if not folder.is_dir():
         raise DatasetError(
             f"The data folder {folder} does not exist; clone the repository, "
@@ -45,8 +45,17 @@ def checkpoints_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Folder for downloads, made on first use (``IOOD_CACHE_DIR``, else the user's cache folder)."""
-    base = os.environ.get("IOOD_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "iood")
-    folder = Path(base)
-    folder.mkdir(parents=True, exist_ok=True)
+    """Folder for downloads, made on first use (``IOOD_CACHE_DIR``, else the user's cache folder).
+
+    Raises
+    ------
+    FileError
+        If it cannot be made.
+    """
+    named = os.environ.get("IOOD_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "iood")
+    try:
+        folder = Path(named).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows where "~" is
+        raise FileError(f"The folder for downloads {named} cannot be made ({error}); set IOOD_CACHE_DIR.") from error
     return folder

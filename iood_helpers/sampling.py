@@ -11,9 +11,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 
 from .classes import VOID
+from .compiled import compiled
 
 SAMPLED_PIXELS = 100_000
 """Pixels per image that enter the metrics of ranking and calibration."""
@@ -60,7 +60,7 @@ def _words(size: int) -> np.ndarray:
     return np.random.RandomState(SEED).randint(0, 1 << 32, 1 << size, dtype=np.uint32)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _partners(words, n, limit):
     """Place with which each place from ``limit`` on is exchanged, as NumPy draws them: from the last to the first.
 
@@ -86,7 +86,7 @@ def _partners(words, n, limit):
     return partners
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _kept(partners, limit):
     """Which places hold what a shuffle brings to the first ``limit`` ones: the exchanges, last one first."""
     kept = np.zeros(len(partners), np.bool_)

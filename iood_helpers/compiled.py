@@ -1,0 +1,24 @@
+"""numba's compiler, with a cache where there is a place for one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+
+
+def compiled(**options: Any) -> Callable[[Callable], Callable]:
+    """``numba.njit(cache=True, **options)``; without a cache where no folder for it can be written.
+
+    That is so where a package is installed for everybody and the user has no home folder (containers, clusters): numba
+    raises an error there as soon as the function is defined.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError:
+            return njit(**options)(function)
+
+    return decorate

@@ -1,0 +1,259 @@
+"""What folders, lists, masks and pictures of other people hold: read as meant, told, or refused in a sentence."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_datasets import HEIGHT, WIDTH, bravo_tree, cityscapes_tree, colours, labels, save
+
+from iood_helpers import images, paths
+from iood_helpers.accumulator import BravoAccumulator
+from iood_helpers.datasets import load_dataset
+from iood_helpers.errors import DatasetError, FileError
+from iood_helpers.folders import find_images, read_list
+from iood_helpers.images import read_image
+
+
+def names(folder, *rest):
+    return [name for name, _ in find_images(folder, *rest)]
+
+
+# folders
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    cityscapes_tree(tmp_path / "here", 2)
+    cityscapes_tree(tmp_path / "there", 3)
+    for part in ("leftImg8bit", "gtFine"):
+        town = tmp_path / "there/cityscapes" / part / "train/town"
+        os.symlink(town, tmp_path / "here/cityscapes" / part / "train/linked")
+        os.symlink(town, tmp_path / "here/cityscapes" / part / "train/linked-again")
+        os.symlink(tmp_path / "here", town / "back")  # a loop
+    found = load_dataset("cityscapes/train", root=tmp_path / "here")
+    assert [s.name.split("/")[0] for s in found] == ["linked"] * 3 + ["town"] * 2
+    assert found[0].label() is not None
+
+
+def test_hidden_and_derived_pictures_are_left_out(tmp_path):
+    for name in ("a", "b_color", "b", ".c", ".git/d", "__MACOSX/e", "a_labels_semantic_color", "f_mask", "deep/a_gt"):
+        save(tmp_path / f"{name}.png", colours())
+    # b_color and a_labels... come from b and a; of f and deep/a there is no image that they could come from
+    assert names(tmp_path) == ["a", "b", "deep/a_gt", "f_mask"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG", "webp", "bmp", "tif", "TIFF"])
+def test_every_readable_format_is_found_and_read(tmp_path, suffix):
+    save(tmp_path / f"masks/a.{suffix}", colours())
+    save(tmp_path / "masks/a_mask.png", labels(2))
+    sample = load_dataset("masks/masks", root=tmp_path)[0]
+    assert sample.image().shape == (HEIGHT, WIDTH, 3) and sample.invalid().sum() == HEIGHT * WIDTH // 2
+
+
+def test_pictures_in_other_formats_are_told(tmp_path):
+    save(tmp_path / "a.png", colours())
+    for name in ("b.heic", "c.HEIC", "d.avif", "e.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.warns(UserWarning, match="not read: 1 .avif, 2 .heic; convert"):
+        assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is unreadable to root")
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path):
+    save(tmp_path / "x/a.png", colours())
+    (tmp_path / "x").chmod(0)
+    with pytest.raises(DatasetError, match="/x cannot be read"):
+        names(tmp_path)
+
+
+def test_a_folder_that_fails_while_it_is_read_is_an_error(tmp_path, monkeypatch):
+    def scandir(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DatasetError, match="cannot be read .Permission denied."):
+        names(tmp_path)
+
+
+def test_labels_are_found_image_by_image(tmp_path):
+    """Half of the towns with the official label ids, half with train ids made from them."""
+    cityscapes_tree(tmp_path, 4)
+    for number in (1, 3):
+        stem = tmp_path / f"cityscapes/gtFine/train/town/town_{number:06d}_000019_gtFine_label"
+        os.remove(f"{stem}TrainIds.png")
+        save(stem.with_name(stem.name + "Ids.png"), np.full((HEIGHT, WIDTH), 26, np.uint8))
+    found = load_dataset("cityscapes/train", root=tmp_path)
+    assert [s.encoding for s in found] == ["train-ids", "label-ids"] * 2
+    np.testing.assert_array_equal(found[0].label(), labels())
+    assert (found[1].label() == 13).all()
+
+
+# masks
+
+
+def with_mask(tmp_path, values):
+    save(tmp_path / "set/a.png", colours())
+    save(tmp_path / "set/a_mask.png", values)
+    return load_dataset("masks/set", root=tmp_path)[0]
+
+
+def test_255_in_a_mask_is_void(tmp_path):
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[:4], mask[30:] = 1, 255
+    sample = with_mask(tmp_path, mask)
+    np.testing.assert_array_equal(sample.invalid(), mask == 1)
+    np.testing.assert_array_equal(sample.void(), mask == 255)
+    classes, confidence = np.zeros(mask.shape, np.uint8), np.full(mask.shape, 0.5)
+    counts = BravoAccumulator().update(sample.label(), sample.invalid(), classes, confidence, sample.void())
+    assert counts.invalid.sum() == 4 * WIDTH and (counts.correct + counts.wrong).sum() == 26 * WIDTH
+    assert not counts.labelled
+
+
+def test_a_mask_of_0_and_255_is_told(tmp_path):
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[30:] = 255
+    with pytest.warns(UserWarning, match="a_mask.png holds 0 and 255 only: 255 counts as void"):
+        assert not with_mask(tmp_path, mask).invalid().any()
+
+
+@pytest.mark.parametrize("value", [1, 2, 200])
+def test_any_other_value_is_an_anomaly_without_a_word(tmp_path, value):
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[3, 4] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sample = with_mask(tmp_path, mask)
+        assert np.argwhere(sample.invalid()).tolist() == [[3, 4]] and not sample.void().any()
+
+
+def test_a_mask_of_one_bit_has_no_void(tmp_path):
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[3, 4] = True
+    sample = with_mask(tmp_path, mask)
+    assert np.argwhere(sample.invalid()).tolist() == [[3, 4]] and not sample.void().any()
+
+
+def test_in_the_benchmark_anything_but_0_is_invalid(tmp_path):
+    bravo_tree(tmp_path, "synobjs")
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[0], mask[1] = 1, 255
+    for path in tmp_path.rglob("*_mask.png"):
+        save(path, mask)
+    sample = load_dataset("bravo/synobjs", root=tmp_path)[0]
+    assert sample.invalid().sum() == 2 * WIDTH and not sample.void().any()
+
+
+def test_void_counts_nowhere():
+    rng = np.random.default_rng(0)
+    gt, classes = rng.integers(0, 3, (2, 20, 30)).astype(np.uint8)
+    confidence, void = rng.random((20, 30)), rng.random((20, 30)) < 0.3
+    marked = np.where(void, 255, gt).astype(np.uint8)
+    one = BravoAccumulator().update(gt, None, classes, confidence, void=void)
+    other = BravoAccumulator().update(marked, None, classes, confidence)
+    np.testing.assert_array_equal(one.confusion, other.confusion)
+    np.testing.assert_array_equal(one.wrong, other.wrong)
+    assert one.confusion.sum() == (~void).sum()
+
+
+# lists
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a1\nb2\n",
+        b"\xef\xbb\xbfa1\r\nb2\r\n",
+        "a1\r\nb2".encode("utf-16"),
+        "a1\nb2\n".encode("utf-16-be").join([b"\xfe\xff", b""]),
+        b"CamVid\\train\\a1.png CamVid\\trainannot\\a1.png\r\nCamVid\\train\\b2.PNG x\r\n",
+        b"/my data/train/a1.png /my data/annot/a1.png\n\n/my data/train/b2.jpeg\t/my data/annot/b2.png\n",
+    ],
+)
+def test_lists_of_every_origin_name_the_same_images(tmp_path, content):
+    (tmp_path / "list.txt").write_bytes(content)
+    assert [entry.rsplit("/", 1)[-1].split(".")[0] for entry in read_list(tmp_path / "list.txt")] == ["a1", "b2"]
+
+
+def test_a_list_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "list.txt").write_bytes("straße\n".encode("latin-1"))
+    with pytest.raises(DatasetError, match=r"list\.txt is no text in UTF-8"):
+        read_list(tmp_path / "list.txt")
+
+
+# pictures
+
+
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def huge_png(path, side):
+    rows = zlib.compress(bytes(side * (side + 1)), 9)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+
+
+def test_a_small_file_of_a_huge_picture_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    huge_png(tmp_path / "x.png", 9000)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(DatasetError, match=r"x\.png says it has 9000 x 9000 pixels.*IOOD_MAX_PIXELS"):
+        read_image(tmp_path / "x.png")
+
+
+def test_the_limit_can_be_set(tmp_path, monkeypatch):
+    save(tmp_path / "x.png", colours())
+    monkeypatch.setenv("IOOD_MAX_PIXELS", "1000")
+    with pytest.raises(DatasetError, match="limit of 1000"):
+        read_image(tmp_path / "x.png")
+    monkeypatch.setenv("IOOD_MAX_PIXELS", "10000")
+    assert read_image(tmp_path / "x.png").shape == (HEIGHT, WIDTH, 3)
+
+
+def test_only_the_formats_meant_are_opened(tmp_path, monkeypatch):
+    started = []
+    sys.addaudithook(lambda event, args: started.append(event) if event == "subprocess.Popen" else None)
+    (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n%%EOF\n")
+    with pytest.raises(DatasetError, match=r"x\.png cannot be read"):
+        read_image(tmp_path / "x.png")
+    assert not started
+    assert set(images.FORMATS.values()) == {"PNG", "JPEG", "WEBP", "BMP", "TIFF"}
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+def test_several_pictures_in_one_file_are_refused(tmp_path, suffix):
+    first, second = (Image.fromarray(colours(seed)) for seed in (0, 1))
+    first.save(tmp_path / f"x.{suffix}", save_all=True, append_images=[second])
+    with pytest.raises(DatasetError, match="holds 2 pictures"):
+        read_image(tmp_path / f"x.{suffix}")
+
+
+def test_a_folder_for_downloads_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("IOOD_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    with pytest.raises(FileError, match="IOOD_CACHE_DIR"):
+        paths.cache_dir()
+    monkeypatch.setenv("IOOD_CACHE_DIR", "~/here")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert paths.cache_dir() == tmp_path / "here"
+
+
+def test_without_a_place_for_a_cache_the_kernels_are_compiled_all_the_same(tmp_path, monkeypatch):
+    from iood_helpers import compiled
+
+    asked = []
+
+    def njit(**options):
+        asked.append(options)
+        if options.pop("cache", False):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(compiled, "njit", njit)
+    assert compiled.compiled(nogil=True)(abs)(-3) == 3
+    assert asked[-1] == {"nogil": True} and len(asked) == 2
