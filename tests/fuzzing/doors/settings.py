@@ -13,6 +13,7 @@ from random import Random
 
 from iood_helpers import notebook, run
 from iood_helpers import record as run_record
+from iood_helpers.errors import IoodError
 
 from ..cases import Case, demand
 from ..mutators import VALUES, as_text, damaged, damaged_json, odd_text
@@ -160,7 +161,7 @@ def make(material: dict, rng: Random, folder: Path) -> Case:
                 "Traceback" not in said and any(name in said for name in names if name),
                 f"the file is not named: {said[-300:]}",
             )
-            return
+            raise IoodError(said.strip())  # told as it should be: a refusal
         if "--list" in arguments or not (folder / "run/run.json").exists():
             return
         record = json.loads((folder / "run/run.json").read_text())
