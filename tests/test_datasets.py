@@ -496,18 +496,16 @@ def test_real_photographs_with_anomalies(real_root):
         assert 0.01 < sample.invalid().mean() < 0.4
 
 
-@pytest.mark.parametrize("channels", [1, 4])
-def test_a_png_with_damaged_bytes_is_read_as_it_was_or_refused(tmp_path, channels):
-    shape = (32, 33, channels)[: 2 if channels == 1 else 3]
-    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+def test_a_label_map_with_a_flipped_bit_is_read_as_it_was_or_refused(tmp_path):
+    ids = np.random.default_rng(0).integers(0, 4, (40, 50)).repeat(4, 0).repeat(4, 1).astype(np.uint8)
     path = tmp_path / "a.png"
-    Image.fromarray(pixels).save(path)
-    content, expected, refused = path.read_bytes(), read_image(path), 0
-    # the last rows are where Pillow's decoder has all its pixels before zlib sees that its sum is wrong
-    for place in (*range(40, len(content) - 200, 97), *range(len(content) - 200, len(content) - 20)):
-        path.write_bytes(content[:place] + b"\0\0\0\2" + content[place + 4 :])
+    Image.fromarray(ids).save(path)
+    content, refused = path.read_bytes(), 0
+    # Pillow's decoder looks at no checksum: of such flips, one in ten gives other ids without a word
+    for place in range(41, len(content) - 16, 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
         try:
-            assert np.array_equal(read_image(path), expected), place
+            assert np.array_equal(read_ids(path), ids), place
         except DatasetError as error:
             refused += 1
             assert "a.png" in str(error)

@@ -30,6 +30,7 @@ def prepare(folder: Path) -> dict:
     colour = chance.integers(0, 256, (36, 40, 3)).astype(np.uint8)
     pictures = {
         "L": Image.fromarray(grey),
+        "areas": Image.fromarray((grey // 5).repeat(4, 0).repeat(4, 1)),  # as label maps are: damage shows less
         "RGB": Image.fromarray(colour),
         "P": Image.fromarray(colour).quantize(16),
         "RGBA": Image.fromarray(np.dstack([colour, grey])),
@@ -80,6 +81,8 @@ def make(material: dict, rng: Random, folder: Path) -> Case:
     name, expected = rng.choice(names), None
     suffix = {"JPEG": "jpg", "TIFF": "tif", "WEBP": "webp", "BMP": "bmp"}.get(name.split()[1], "png")
     if kind == "bytes":
+        if rng.random() < 0.3:
+            name, suffix = "areas PNG", "png"
         content, what = damaged(originals[name], rng, originals[rng.choice(names)])
         what = f"{what} of {name}"
         if " PNG" in name and "splice" not in what and not _checksums_fit(content):
