@@ -1,44 +1,59 @@
 """From a name, path or URL to a checked state dict, without executing anything that the file contains.
 
-Sources: file names and repository as in the InternImage model zoo (Hugging Face ``OpenGVLab/InternImage``); the layout
-of the files (``state_dict``, ``meta``) is mmengine's.
+Sources: file names, sizes and checksums as in the InternImage model zoo (Hugging Face ``OpenGVLab/InternImage``); the
+layout of the files (``state_dict``, ``meta``) is mmengine's.
 """
 
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
-import zipfile
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .classes import CLASS_NAMES
 from .configs import SIZES
 from .errors import CheckpointError
 from .paths import cache_dir, checkpoints_dir
+from .unpickling import StandIn, StoredTensor, opened
 
 _HUB = "https://huggingface.co/OpenGVLab/InternImage/resolve/main/"
 SHIPPED = {"nano": "nano.pth", "nano-camvid": "nano-camvid.pth"}
+SHA256 = {
+    "internimage-t-cityscapes": "d609235bd49cc00ebf56b3277ce69f88b1c27b8427e3317ba7ae981da052e052",
+    "internimage-s-cityscapes": "24155b8dabdbab1d6e7318db57ec563e0253fd1b1c7fde5ac2d2bac75517f5c7",
+    "internimage-b-cityscapes": "55bc153c6d677abb8241a9c7414a11ded1acca0323109976b1523afd77d2d716",
+    "internimage-l-cityscapes": "59808301f09cbd09796127a1d0ab7a294be4c961fd726c4716d931016e3ed7a0",
+    "internimage-xl-cityscapes": "ff087c60232a24b48cfb1547b00fe8756c8a93c72d779a22b8294b855302ce41",
+    "internimage-l-mapillary2cityscapes": "6df1621a686521be0ab59f393968bb2c443e6a10381c06d8097411cc0400916a",
+    "internimage-xl-mapillary2cityscapes": "9fd1e8e24d776c34a601eade5b47a6e3751ea5c9eec15bf7fcbbabdf036f7c95",
+}
+"""Checksums of the official files; all of them are in half precision (XL: 736 MB)."""
 OFFICIAL = {
-    **{
-        f"internimage-{size}-cityscapes": f"{_HUB}upernet_internimage_{size}_512x1024_160k_cityscapes.pth"
-        for size in ("t", "s", "b", "l", "xl")
-    },
-    **{
-        f"internimage-{size}-mapillary2cityscapes": (
-            f"{_HUB}upernet_internimage_{size}_512x1024_160k_mapillary2cityscapes.pth"
-        )
-        for size in ("l", "xl")
-    },
+    name: f"{_HUB}upernet_internimage_{size}_512x1024_160k_{data}.pth"
+    for name in SHA256
+    for _, size, data in [name.split("-")]
 }
 """Names of official checkpoints and where they are. Not reachable while this was written, so never opened by a test."""
 
-STATE_KEYS = ("state_dict", "state_dict_ema", "model")
+ADE20K = {
+    "4b9b7b356d69fb574ce8e722406e3c5198c1583f0c733e1778b86dcfb43b3e32",
+    "a03cd5f03fecea9b15ba7772fc30ba86b95da5c2e4e8c0faeb812580bb914fb3",
+    "faa267979fcdd68fe15f5dd850a033ae89da369bde84b4d32acb10ef8b934699",
+    "7e76cd62142c55fc59756887b535116a81462271c9ac05d785782896028b0556",
+}
+"""Checksums of official files with the 150 classes of ADE20K, which have the shapes of the Cityscapes ones."""
+
+STATE_KEYS = ("state_dict", "state_dict_ema", "model", "model_state_dict", "ema_state_dict")
+"""Where the weights may be, the first one wins: with mmengine's EMA hook, ``state_dict`` holds the averaged weights."""
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "segmentor.", "ema_model.", "online_model.")
 
 
 @dataclass(frozen=True)
@@ -52,21 +67,24 @@ class Checkpoint:
     sha256
         Its checksum, 64 hexadecimal digits.
     state_dict
-        Parameter name to tensor (CPU).
+        Parameter name to tensor (CPU); numbers with a fraction are float32, whatever the file holds.
     meta
-        What the file says of itself (only plain values are kept).
+        What the file says of itself (plain values; foreign objects are stand-ins that do nothing).
     size
         Name of the InternImage size that the weights fit ("nano", "t", ..., "xl"), or None.
     num_classes
-        Rows of the classifier (``decode_head.conv_seg``), or None if there is none.
+        Rows of the (last) classifier, or None if there is none.
+    stored
+        Precision of the weights in the file: "float16", "float32", ...
     """
 
     path: Path
     sha256: str
     state_dict: dict[str, Tensor]
-    meta: dict
+    meta: Mapping
     size: str | None
     num_classes: int | None
+    stored: str = "float32"
 
 
 def known_checkpoints() -> list[str]:
@@ -82,7 +100,8 @@ def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
     source
         A name of :func:`known_checkpoints`, a path, or an http(s) URL.
     sha256
-        Expected checksum of a download, 64 hexadecimal digits; None accepts any file.
+        Expected checksum of a download, 64 hexadecimal digits; None accepts any file, but for official names, whose
+        checksums are known.
 
     Raises
     ------
@@ -93,7 +112,7 @@ def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
     if text in SHIPPED:
         path = checkpoints_dir() / SHIPPED[text]
     elif text in OFFICIAL or re.match(r"https?://", text):
-        return _download(OFFICIAL.get(text, text), sha256)
+        return _download(OFFICIAL.get(text, text), sha256 or SHA256.get(text))
     else:
         path = Path(source).expanduser()
     if not path.is_file():
@@ -108,7 +127,8 @@ def _download(url: str, sha256: str | None) -> Path:
     import pooch
 
     folder = cache_dir() / "checkpoints"
-    name = Path(url.split("?")[0]).name
+    # The whole URL tells files apart: half of all checkpoints are called best.pth.
+    name = f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{Path(url.split('?')[0]).name}"
     try:
         found = pooch.retrieve(
             url,
@@ -126,74 +146,135 @@ def _download(url: str, sha256: str | None) -> Path:
 
 
 def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint:
-    """Read a checkpoint's weights; code inside the file is refused, not executed.
+    """Read a checkpoint's weights; nothing inside the file is executed.
 
     Parameters
     ----------
     source, sha256
-        As in :func:`find_checkpoint`; ``.pth``/``.pt`` (PyTorch) and ``.safetensors`` files are read.
+        As in :func:`find_checkpoint`; PyTorch and safetensors files are read, told apart by what they hold.
 
     Raises
     ------
     CheckpointError
-        If the file is missing, truncated, holds anything but weights and plain values, or has no state dict.
+        If the file is missing, damaged, larger than the limits of :mod:`iood_helpers.unpickling`, names code, has no
+        state dict, has weights that are NaN, infinite, sparse or quantized, or was trained for other classes than
+        the 19 of Cityscapes.
     """
     path = find_checkpoint(source, sha256)
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    state, meta = _state_dict(content, path)
-    head = state.get("decode_head.conv_seg.weight")
-    return Checkpoint(
-        path=path,
-        sha256=file_sha256(path),
-        state_dict=state,
-        meta=meta,
-        size=guess_size(state),
-        num_classes=None if head is None else head.shape[0],
-    )
-
-
-def _read_torch(path: Path) -> dict:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if any(word in str(error) for word in ("GLOBAL", "Unsupported class", "Unsupported global")):
+        loaded = _load(path)
+    except CheckpointError:
+        if path.is_relative_to(Path(cache_dir())):  # a login page instead of a file, say: not to be met again
+            path.unlink(missing_ok=True)
+        raise
+    _refuse_other_classes(loaded)
+    return loaded
+
+
+def _load(path: Path) -> Checkpoint:
+    checksum = file_sha256(path)
+    with path.open("rb") as stream:
+        start = stream.read(9)
+    if start[8:] == b"{" or path.suffix == ".safetensors":
+        state, meta, stored = _read_safetensors(path)
+    else:
+        state, meta, stored = _read_torch(path)
+    rows = [tensor.shape[0] for name, tensor in state.items() if re.fullmatch(r"decode_head\..*conv_seg\.weight", name)]
+    return Checkpoint(path, checksum, state, meta, guess_size(state), rows[-1] if rows else None, stored)
+
+
+def _read_torch(path: Path) -> tuple[dict[str, Tensor], Mapping, str]:
+    with opened(path) as file:
+        content = file.content
+        if not isinstance(content, dict):
+            raise CheckpointError(f"The checkpoint {path} holds no state dict; give a file with weights.")
+        meta = content.get("meta", {})
+        weights = next((content[key] for key in STATE_KEYS if isinstance(content.get(key), dict)), content)
+        foreign = [f"{name} ({value.named})" for name, value in weights.items() if isinstance(value, StandIn)]
+        if foreign and any(str(name).endswith((".weight", ".bias")) for name in weights):
             raise CheckpointError(
-                f"The checkpoint {path} holds Python objects that could execute code, so it was not loaded; "
-                "ask its author for a file with tensors only, or convert it to safetensors where you trust it."
-            ) from error
-        raise CheckpointError(f"The checkpoint {path} is damaged or not a PyTorch file; download it again.") from error
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        zipfile.BadZipFile,
-    ) as error:
-        raise CheckpointError(f"The checkpoint {path} is damaged or not a PyTorch file; download it again.") from error
+                f"The checkpoint {path} holds weights of a kind that is not read: {', '.join(foreign[:3])}; "
+                "convert them to plain tensors."
+            )
+        stored = {str(name): value for name, value in weights.items() if isinstance(value, StoredTensor)}
+        names = _plain_names(list(stored), path)
+        state = {names[name]: _checked(names[name], file.read(value), path) for name, value in stored.items()}
+    state = {name: tensor for name, tensor in state.items() if name}
+    if not state:
+        raise CheckpointError(f"The checkpoint {path} holds no state dict; give a file with weights.")
+    return state, _mapping(meta), _precision(value.dtype for value in stored.values())
 
 
-def _read_safetensors(path: Path) -> dict:
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping, str]:
     try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+        with safe_open(str(path), "pt") as file:
+            keys = list(file.keys())
+            names = _plain_names(keys, path)
+            tensors = {name: file.get_tensor(name) for name in keys}
+            meta = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError, KeyError, MemoryError) as error:
         raise CheckpointError(
             f"The checkpoint {path} is damaged or not a safetensors file; download it again."
         ) from error
-
-
-def _state_dict(content: object, path: Path) -> tuple[dict[str, Tensor], dict]:
-    if not isinstance(content, dict):
-        raise CheckpointError(f"The checkpoint {path} holds no state dict; give a file with weights.")
-    meta = content.get("meta", {})
-    for key in STATE_KEYS:
-        if isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    state = {str(k).removeprefix("module."): v for k, v in content.items() if isinstance(v, Tensor)}
+    state = {names[name]: _checked(names[name], tensor, path) for name, tensor in tensors.items() if names[name]}
     if not state:
         raise CheckpointError(f"The checkpoint {path} holds no state dict; give a file with weights.")
-    return state, meta if isinstance(meta, dict) else {}
+    return state, meta, _precision(tensor.dtype for tensor in tensors.values())
+
+
+def _plain_names(names: list[str], path: Path) -> dict[str, str]:
+    """Names as a model has them: without what wrappers put before them, in any number; empty for what is no weight."""
+    found = {name: name.replace("_orig_mod.", "") for name in names}
+    copies = [name for name in found if name.startswith("ema_") and "." not in name]
+    if copies:
+        warnings.warn(f"The checkpoint {path} also holds averaged weights (ema_...), which are not used.", stacklevel=4)
+    found = {name: "" if name in copies or name.endswith("n_averaged") else plain for name, plain in found.items()}
+    while True:
+        used = [plain for plain in found.values() if plain]
+        prefix = next((p for p in PREFIXES if used and all(plain.startswith(p) for plain in used)), None)
+        if prefix is None:
+            return found
+        found = {name: plain.removeprefix(prefix) for name, plain in found.items()}
+
+
+def _checked(name: str, tensor: Tensor, path: Path) -> Tensor:
+    """The weight, widened to float32 if it has fractions; finite."""
+    if not tensor.is_floating_point():
+        return tensor
+    tensor = tensor.float()
+    if name and not torch.isfinite(tensor).all():
+        raise CheckpointError(f"The checkpoint {path} holds NaN or infinite weights in {name}; training had failed.")
+    return tensor
+
+
+def _precision(kinds: Any) -> str:
+    fractions = {str(kind).removeprefix("torch.") for kind in kinds if kind.is_floating_point}
+    return ", ".join(sorted(fractions)) or "none"
+
+
+def _mapping(value: Any) -> Mapping:
+    """The items of a dictionary, also of somebody else's kind."""
+    value = value.items if isinstance(value, StandIn) else value
+    return value if isinstance(value, Mapping) else {}
+
+
+def _refuse_other_classes(loaded: Checkpoint) -> None:
+    meta = loaded.meta
+    places = (meta, _mapping(meta.get("dataset_meta")))
+    given = next((place[key] for place in places for key in ("CLASSES", "classes") if place.get(key)), None)
+    if isinstance(given, list | tuple) and given:
+        names = [str(name).lower() for name in given[: len(CLASS_NAMES)]]
+        if names != [name.lower() for name in CLASS_NAMES[: len(names)]]:
+            raise CheckpointError(
+                f"The checkpoint {loaded.path} was trained for other classes than the 19 of Cityscapes: "
+                f"{', '.join(names[:8])}, ... ({len(given)} in all); choose one trained on Cityscapes."
+            )
+    named = "ade20k" in loaded.path.name.lower() and "cityscapes" not in loaded.path.name.lower()
+    if loaded.sha256 in ADE20K or (named and loaded.num_classes == 150):
+        raise CheckpointError(
+            f"The checkpoint {loaded.path} is trained on ADE20K, whose 150 classes are not those of Cityscapes; "
+            "choose one trained on Cityscapes."
+        )
 
 
 def guess_size(state: dict[str, Tensor]) -> str | None:

@@ -126,7 +126,7 @@ def model_config(
             "type": "SegDataPreProcessor",
             "mean": list(MEAN),
             "std": list(STD),
-            "bgr_to_rgb": False,
+            "bgr_to_rgb": True,  # mmseg loads BGR, the network was trained on RGB
             "pad_val": 0,
             "seg_pad_val": 255,
         },

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import mmseg.models  # noqa: F401  (registers heads and segmentors)
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.config import Config, ConfigDict
-from mmseg.registry import MODELS
+from torch import Tensor
 
-from . import (
-    internimage,  # noqa: F401  (registers the backbone)
-    uper_head,
-)
-from .checkpoints import Checkpoint, load_checkpoint, load_strictly
+from . import uper_head
+from .building import InputForm, build_mmseg, build_own
+from .checkpoints import Checkpoint, load_checkpoint
 from .classes import NUM_CLASSES
-from .configs import MEAN, STD, model_config
 from .errors import CheckpointError
 from .images import read_image
 from .memory import keep_freed_memory
@@ -74,18 +70,19 @@ class Segmenter:
         head: Head = "classes",
         device: str = "cpu",
         precision: Precision = "float32",
+        form: InputForm | None = None,
     ) -> None:
         self.model = model.eval().to(device)
         self.checkpoint = replace(checkpoint, state_dict={})
         self.head = head
         self.device = torch.device(device)
         self.precision = precision
+        self.form = form or InputForm()
         if precision == "bfloat16":
             _round_weights(self.model)
-        preprocessor = getattr(model, "data_preprocessor", None)
-        mean, std = (getattr(preprocessor, name, None) for name in ("mean", "std"))
-        self._mean = torch.tensor(MEAN) if mean is None else mean.detach().cpu().flatten()
-        self._std = torch.tensor(STD) if std is None else std.detach().cpu().flatten()
+        heads = model.decode_head
+        self._heads = list(heads) if isinstance(heads, torch.nn.ModuleList) else [heads]
+        self._slides = (getattr(model, "test_cfg", None) or {}).get("mode") == "slide"
 
     @property
     def info(self) -> dict[str, Any]:
@@ -96,6 +93,7 @@ class Segmenter:
             "size": self.checkpoint.size,
             "head_rows": self.checkpoint.num_classes,
             "head": self.head,
+            "stored": self.checkpoint.stored,
             "precision": self.precision,
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "device": str(self.device),
@@ -103,7 +101,11 @@ class Segmenter:
 
     @torch.inference_mode()
     def predict(self, image: Any) -> Prediction:
-        """Segment one image.
+        """Segment one image, whole or in sliding windows as the model's ``test_cfg`` says.
+
+        With windows, classes, confidence and logits are averaged over them as mmseg does; features and ``decoder`` are
+        those of one pass over the whole image. Maps of an image that had to be padded are cropped to the cells that it
+        covers.
 
         Parameters
         ----------
@@ -121,43 +123,96 @@ class Segmenter:
         """
         pixels = torch.from_numpy(np.array(read_image(image))).float()
         _record_pass(pixels.shape)
-        x = ((pixels - self._mean) / self._std).permute(2, 0, 1)[None].contiguous().to(self.device)
+        size, x = pixels.shape[:2], self.form(pixels).to(self.device)
         with self._products():
             features = self.model.extract_feat(x)
         decoder, logits = self._decode(features)
-        if self.head == "classes":
-            logits = logits[:, :NUM_CLASSES]
-        probabilities = F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=False).softmax(1)
+        rows = NUM_CLASSES if self.head == "classes" else logits.shape[1]
+        if self._slides:
+            averaged = self._slide(x)[:, :rows]
+            logits = F.interpolate(averaged, logits.shape[2:], mode="area")
+        else:
+            logits = logits[:, :rows]
+            averaged = F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=self._heads[-1].align_corners)
+        probabilities = averaged[:, :, : size[0], : size[1]].softmax(1)
         # With head="full" the soft-max runs over all rows, but only the 19 trained classes may win.
         confidence, classes = probabilities[0, :NUM_CLASSES].max(0)
+        covered = [n / padded for n, padded in zip(size, x.shape[2:], strict=True)]
         return Prediction(
             classes=classes.to(torch.uint8).cpu().numpy(),
             confidence=confidence.cpu().numpy(),
-            logits=logits[0, :NUM_CLASSES].cpu().numpy(),
-            features=tuple(feature[0].cpu().numpy() for feature in features),
-            decoder=decoder[0].cpu().numpy(),
+            logits=_cropped(logits[0, :NUM_CLASSES], covered),
+            features=tuple(_cropped(feature[0], covered) for feature in features),
+            decoder=_cropped(decoder[0], covered),
         )
 
-    def _decode(self, features: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _decode(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Decoder features and logits; with a foreign head the features are caught on their way into ``conv_seg``."""
-        head = self.model.decode_head
-        if uper_head.applies_to(head):
+        head = self._heads[-1]
+        if len(self._heads) == 1 and uper_head.applies_to(head):
             decode = uper_head.decoder_features if self.device.type == "cpu" else type(head)._forward_feature
             with self._products():
                 decoder = decode(head, features).float()
             return decoder, head.cls_seg(decoder)  # in float32 always: rounded logits would be tied
-        caught: list[torch.Tensor] = []
+        caught: list[Tensor] = []
         hook = head.conv_seg.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
         try:
             with self._products():
-                logits = head(features)
+                logits = self._heads[0](features)
+                for later in self._heads[1:]:  # a cascade: each head sees what the one before it said
+                    logits = later(features, logits)
         finally:
             hook.remove()
-        return caught[0].float(), logits.float()
+        logits = logits[0] if isinstance(logits, tuple | list) else logits  # heads with further outputs for training
+        return caught[-1].float(), logits.float()
+
+    def _slide(self, x: Tensor) -> Tensor:
+        meta = {"ori_shape": x.shape[2:], "img_shape": x.shape[2:], "pad_shape": x.shape[2:]}
+        with self._products():
+            return self.model.slide_inference(x, [meta]).float()
+
+    @torch.inference_mode()
+    def check(self) -> None:
+        """Compare a small prediction with mmseg's own.
+
+        Raises
+        ------
+        CheckpointError
+            If the model cannot be taken apart into features, decoder and classifier, or predicts something else so.
+        """
+        what = f"The model of {self.checkpoint.path}, with a {type(self._heads[-1]).__name__},"
+        x = torch.randn(1, 3, 128, 160, generator=torch.Generator().manual_seed(0)).to(self.device)
+        meta = {"ori_shape": x.shape[2:], "img_shape": x.shape[2:], "pad_shape": x.shape[2:]}
+        try:
+            with self._products():
+                wanted = self.model.encode_decode(x, [meta]).float()
+                features = self.model.extract_feat(x)
+            decoder, logits = self._decode(features)
+            found = F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=self._heads[-1].align_corners)
+        except Exception as error:  # as many kinds as there are heads
+            raise CheckpointError(
+                f"{what} cannot be taken apart into features, decoder and classifier "
+                f"({type(error).__name__}: {error}); use a head whose conv_seg gives the logits."
+            ) from error
+        if decoder.ndim != 4 or found.shape != wanted.shape or not _alike(found, wanted, self.precision):
+            raise CheckpointError(
+                f"{what} predicts otherwise than its parts say; use a head whose conv_seg gives the logits."
+            )
 
     def _products(self) -> torch.autocast:
         """Context in which matrix products and convolutions run in the chosen precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def _alike(found: Tensor, wanted: Tensor, precision: Precision) -> bool:
+    tolerance = 1e-3 if precision == "float32" else 0.1
+    return bool((found - wanted).abs().max() <= tolerance * wanted.abs().max().clamp_min(1e-6))
+
+
+def _cropped(values: Tensor, covered: Sequence[float]) -> np.ndarray:
+    """The cells of a map (C, h, w) that an image covers, of which it fills these shares of the sides."""
+    rows, columns = (-int(-n * share // 1) for n, share in zip(values.shape[1:], covered, strict=True))
+    return values[:, :rows, :columns].contiguous().cpu().numpy()
 
 
 def _record_pass(shape: tuple[int, ...]) -> None:
@@ -190,7 +245,8 @@ def load_segmenter(
     source
         A name (``iood_helpers.checkpoints.known_checkpoints``), a ``.pth`` or ``.safetensors`` path, a URL; or, with
         ``checkpoint``, an mmseg config (path, or a dictionary). A config that is a Python file is executed by mmengine,
-        so use only one that you trust; a checkpoint file never is.
+        so use only one that you trust; a checkpoint file never is. Honoured are normalisation, channel order and
+        padding, ``align_corners``, sliding windows, cascades and lists of heads.
     checkpoint
         Weights for the config ``source``: name, path or URL.
     head
@@ -213,7 +269,8 @@ def load_segmenter(
     Raises
     ------
     CheckpointError
-        If the file is missing, unsafe, damaged, or does not fit the model.
+        If the file is missing, unsafe, damaged, or does not fit the model; if the config cannot be read or built, or
+        its model predicts otherwise than features, decoder and classifier say.
     """
     if head not in ("classes", "full"):
         raise CheckpointError(f"Unknown head {head!r}; use 'classes' or 'full'.")
@@ -221,18 +278,9 @@ def load_segmenter(
         raise CheckpointError(f"Unknown precision {precision!r}; use 'float32' or 'bfloat16'.")
     loaded = load_checkpoint(source if checkpoint is None else checkpoint, sha256)
     if checkpoint is None:
-        config = _own_config(loaded)
-        config["data_preprocessor"] = MODELS.build(config["data_preprocessor"])  # its statistics are in no checkpoint
-        with torch.device("meta"):  # neither memory nor time for random weights
-            model = MODELS.build(ConfigDict(config))
+        model, form = build_own(loaded), None
     else:
-        config = _mmseg_config(source)
-        for part in ("decode_head", "auxiliary_head"):
-            rows = loaded.state_dict.get(f"{part}.conv_seg.weight")
-            if rows is not None and config.get(part):
-                config[part]["num_classes"] = rows.shape[0]
-        model = MODELS.build(ConfigDict(config))
-    load_strictly(model, loaded)
+        model, form = build_mmseg(source, loaded)
     if loaded.num_classes is not None and loaded.num_classes < NUM_CLASSES:
         raise CheckpointError(
             f"The checkpoint {loaded.path} has {loaded.num_classes} classes, but the {NUM_CLASSES} Cityscapes classes "
@@ -248,42 +296,7 @@ def load_segmenter(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if str(device) == "cpu":
         keep_freed_memory()
-    return Segmenter(model, loaded, head=head, device=device, precision=precision)
-
-
-def _own_config(loaded: Checkpoint) -> dict[str, Any]:
-    state = loaded.state_dict
-    if loaded.size is None or loaded.num_classes is None or "decode_head.fpn_bottleneck.conv.weight" not in state:
-        raise CheckpointError(
-            f"The checkpoint {loaded.path} is not an InternImage + UPerNet segmenter of a known size; "
-            "give its mmseg config first: load_segmenter(config, checkpoint)."
-        )
-    config = model_config(
-        loaded.size,
-        num_classes=loaded.num_classes,
-        head_channels=state["decode_head.fpn_bottleneck.conv.weight"].shape[0],
-    )
-    auxiliary = state.get("auxiliary_head.convs.0.conv.weight")
-    if auxiliary is None:
-        del config["auxiliary_head"]
-    else:
-        config["auxiliary_head"]["channels"] = auxiliary.shape[0]
-    return config
-
-
-def _mmseg_config(source: Any) -> dict[str, Any]:
-    try:
-        config = source if isinstance(source, dict) else Config.fromfile(str(source)).to_dict()
-    except Exception as error:  # a config can fail in as many ways as Python can
-        raise CheckpointError(f"The mmseg config {source} could not be read ({error}); check the file.") from error
-    config = dict(config.get("model", config))
-    config.setdefault("_scope_", "mmseg")
-    config.pop("pretrained", None)
-    for part in (config, config.get("backbone", {})):
-        part.pop("init_cfg", None)  # weights come from the checkpoint, nothing is fetched behind its back
-        part.pop("pretrained", None)
-    for part in ("backbone", "decode_head", "auxiliary_head"):
-        norm = (config.get(part) or {}).get("norm_cfg")
-        if norm and norm.get("type") == "SyncBN":
-            norm["type"] = "BN"  # same state dict, and runs on one process
-    return config
+    segmenter = Segmenter(model, loaded, head=head, device=device, precision=precision, form=form)
+    if form is not None:
+        segmenter.check()
+    return segmenter
