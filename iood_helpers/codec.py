@@ -107,6 +107,8 @@ def encode_prediction(classes: np.ndarray, confidence: np.ndarray, indices: np.n
             raise SubmissionError(f"The {name} must be a map of {np.dtype(kind)}, not {array.dtype} {array.shape}.")
     if classes.shape != confidence.shape:
         raise SubmissionError(f"Classes {classes.shape} and confidence {confidence.shape} differ in size.")
+    if not classes.size:
+        raise SubmissionError(f"The classes have no pixels ({classes.shape}); predict the image again.")
     if classes.max() >= NUM_CLASSES:
         raise SubmissionError(f"The classes go up to {classes.max()}; only train ids 0..18 are allowed.")
     if len(indices) and indices[-1] >= classes.size:
@@ -137,7 +139,7 @@ def decode_prediction(content: bytes, source: str = "The encoded file") -> tuple
     _, version, rows, columns, samples, class_bytes, confidence_bytes = HEADER.unpack(content[: HEADER.size])
     if version != VERSION:
         raise SubmissionError(f"{source} has version {version}; this code reads version {VERSION}.")
-    fits = class_bytes == rows * columns <= MAX_PIXELS and confidence_bytes == 2 * samples
+    fits = 0 < class_bytes == rows * columns <= MAX_PIXELS and confidence_bytes == 2 * samples
     if not fits or samples > min(class_bytes, MAX_SAMPLES):
         raise SubmissionError(f"{source} announces lengths that do not fit its size; encode the tree again.")
     raw = _decompress(content[HEADER.size : -4], source, limit=class_bytes + confidence_bytes)

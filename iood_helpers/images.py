@@ -45,6 +45,9 @@ def _open(path: Path, decode: bool = True) -> Image.Image:
         image = Image.open(path, formats=sorted(set(FORMATS.values())))
         _check_size(image, path)
         if decode:
+            if image.format == "PNG":
+                image.verify()  # the decoder looks at no checksum: damage in the last rows would pass
+                image = Image.open(path, formats=["PNG"])
             image.load()
     except DatasetError:
         _close(image)

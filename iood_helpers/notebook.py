@@ -55,8 +55,9 @@ def run_folder(run_dir: str | Path) -> Path:
     folder = ROOT / Path(run_dir).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"The run folder {folder} cannot be made ({error.strerror}); choose another.") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        reason = getattr(error, "strerror", error)
+        raise FileError(f"The run folder {str(folder)!r} cannot be made ({reason}); choose another.") from error
     return folder
 
 
@@ -111,7 +112,9 @@ def read_metrics(run: Path, notebook: str) -> dict[str, float | None]:
         metrics = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} is damaged; the notebook {notebook} makes it anew.") from error
-    if not isinstance(metrics, dict):
+    if not isinstance(metrics, dict) or not all(
+        value is None or type(value) in (int, float) for value in metrics.values()
+    ):
         raise ArtifactError(f"{path} is damaged; the notebook {notebook} makes it anew.")
     return metrics
 

@@ -28,23 +28,41 @@ def declared(path: Path) -> dict[str, Any]:
     try:
         cells = nbformat.read(path, as_version=4).cells
         tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, nbformat.ValidationError) as error:
+        source = "".join(tagged[0].source) if len(tagged) == 1 else ""
+    except Exception as error:  # nbformat stumbles over damage in many ways
         raise ParameterError(f"The notebook {path} is missing or damaged; restore it.") from error
     if len(tagged) != 1:
         raise ParameterError(
             f"The notebook {path.stem} needs exactly one cell tagged 'parameters'; it has {len(tagged)}."
         )
     try:
-        return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(tagged[0].source).body}
-    except (AttributeError, ValueError, SyntaxError) as error:
+        return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(source).body}
+    except (AttributeError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise ParameterError(f"The parameters cell of {path.stem} must hold literals only ({error}).") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Without aliases: nine lines of them stand for gigabytes, and one can stand for itself."""
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not read")
+        return super().compose_node(parent, index)
+
+
+_YAML_ERRORS = (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""The last ones come from tags (``!!bool x``) and from values that end early."""
+
+
+def _read(text: str) -> Any:
+    return yaml.load(text, _Loader)  # a SafeLoader
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Parameters in a file; ParameterError if it is no mapping of names to values."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        content = _read(path.read_text(encoding="utf-8"))
+    except (OSError, *_YAML_ERRORS) as error:
         raise ParameterError(f"The parameter file {path} is no readable YAML; mend or restore it.") from error
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise ParameterError(f"The parameter file {path} must hold lines 'name: value'; mend or restore it.")
@@ -59,20 +77,23 @@ def parse(items: list[str]) -> dict[str, Any]:
         if not sign:
             raise ParameterError(f"--set needs NAME=VALUE, not {item!r}.")
         try:
-            changes[name] = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            changes[name] = _read(text)
+        except _YAML_ERRORS as error:
             raise ParameterError(f"The value in --set {item!r} is no YAML; quote or mend it.") from error
     return changes
 
 
-def check(parameters: dict[str, Any], defaults: dict[str, Any]) -> None:
-    """Raise ``ParameterError`` for a name that no notebook declares, or a value of another type than its default."""
+def check(parameters: dict[str, Any], defaults: dict[str, Any], where: str = "") -> None:
+    """Raise ``ParameterError`` for a name that no notebook declares, or a value of another type than its default.
+
+    ``where`` says in the message where the parameters come from.
+    """
     for name, value in parameters.items():
         if name not in defaults:
-            raise ParameterError(unknown("parameter", name, sorted(defaults)))
+            raise ParameterError(unknown("parameter", name, sorted(defaults), where))
         if not _fits(value, defaults[name]):
             raise ParameterError(
-                f"The parameter {name} is {value!r}, but must be {_NAMES[type(defaults[name])]}, "
+                f"The parameter {name}{where} is {value!r}, but must be {_NAMES[type(defaults[name])]}, "
                 f"as its default {defaults[name]!r} is."
             )
 
@@ -107,8 +128,8 @@ def absolute(parameters: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def unknown(what: str, name: str, known: list[str]) -> str:
+def unknown(what: str, name: str, known: list[str], where: str = "") -> str:
     """Sentence about a name that is not known, with the nearest one that is."""
     near = difflib.get_close_matches(name, known, 1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"Unknown {what} {name!r}; known are {', '.join(known)}.{hint}"
+    return f"Unknown {what} {name!r}{where}; known are {', '.join(known)}.{hint}"

@@ -93,7 +93,7 @@ class Record:
             if record["parameters"] != parameters:
                 return {}
             return {name: dict(entry) for name, entry in record["notebooks"].items() if name not in names}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}  # none, or a damaged one, which this run replaces
 
     def _write(self) -> None:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import yaml
 
 from . import kernels
 from . import parameters as given
@@ -34,10 +33,13 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def notebook_order() -> list[str]:
-    """Names of the notebooks in the order of ``book/_toc.yml``, the only list of them."""
-    toc = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
-    chapters = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    return [Path(file).name for file in chapters if file.startswith("notebooks/")]
+    """Names of the notebooks in the order of ``book/_toc.yml``, the only list of them; ParameterError if damaged."""
+    toc = given.read_yaml(BOOK / "_toc.yml")
+    try:
+        chapters = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+        return [Path(file).name for file in chapters if file.startswith("notebooks/")]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ParameterError(f"{BOOK / '_toc.yml'} lists no notebooks; restore it.") from error
 
 
 def profiles() -> list[str]:
@@ -68,8 +70,9 @@ def load_profile(profile: str) -> dict[str, Any]:
     """
     if profile not in profiles():
         raise ParameterError(given.unknown("profile", profile, profiles()))
-    parameters = given.read_yaml(NOTEBOOKS / "parameters" / f"{profile}.yml")
-    given.check(parameters, all_declared())
+    path = NOTEBOOKS / "parameters" / f"{profile}.yml"
+    parameters = given.read_yaml(path)
+    given.check(parameters, all_declared(), f" in {path}")
     return parameters
 
 

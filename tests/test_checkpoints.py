@@ -67,7 +67,7 @@ def test_shared_and_transposed_tensors_keep_their_numbers(tmp_path):
 def test_foreign_objects_are_neither_imported_nor_called(weights, tmp_path):
     """A class of a module that exists while writing, and whose import or use would be noticed while reading."""
     module = ModuleType("training_tool")
-    source = "class Thing(dict):\n    def __reduce__(self):\n        return make, (1,), {'x': 2}, iter([3]), iter([(4, 5)])\n"
+    source = "class Thing(dict):\n    def __reduce__(self): return make, (1,), {1: 2}, iter([3]), iter([(4, 5)])\n"
     source += "def make(n): return Thing()\n"
     exec(source, module.__dict__)
     module.Thing.__module__ = module.make.__module__ = "training_tool"
@@ -351,7 +351,7 @@ def test_files_of_one_name_at_two_addresses_are_two(server, weights):
 def test_a_login_page_is_not_kept(server):
     folder, url = server
     (folder / "w.pth").write_text("<html>Please log in</html>")
-    with pytest.raises(CheckpointError, match="damaged or not a PyTorch file"):
+    with pytest.raises(CheckpointError, match="no checkpoint .a login page"):
         load_checkpoint(f"{url}/w.pth")
     saved(folder / "w.pth", {"x.weight": torch.ones(2)})
     assert load_checkpoint(f"{url}/w.pth").state_dict["x.weight"].tolist() == [1, 1]
