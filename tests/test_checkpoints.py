@@ -19,11 +19,12 @@ import torch
 from safetensors.torch import save_file
 from synthetic_checkpoint import HistoryBuffer, write_official_checkpoint
 
-from iood_helpers import checkpoints, load_segmenter, unpickling
-from iood_helpers.checkpoints import load_checkpoint
-from iood_helpers.classes import CLASS_NAMES
+from iood_helpers import load_segmenter
+from iood_helpers.datasets.classes import CLASS_NAMES
 from iood_helpers.errors import CheckpointError
-from iood_helpers.paths import checkpoints_dir
+from iood_helpers.io import checkpoints_dir
+from iood_helpers.model import checkpoints, unpickling
+from iood_helpers.model.checkpoints import load_checkpoint
 
 NANO = checkpoints_dir() / "nano.pth"
 

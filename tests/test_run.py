@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from toy_course import build, places
 
-from iood_helpers import notebook, parameters, run
+from iood_helpers.course import notebook, parameters
+from iood_helpers.course import runner as run
 from iood_helpers.datasets import load_dataset
 from iood_helpers.errors import ArtifactError, ParameterError
-from iood_helpers.locks import exclusive
+from iood_helpers.io import exclusive
 
 
 @pytest.fixture

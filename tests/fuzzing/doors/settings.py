@@ -11,8 +11,9 @@ import json
 from pathlib import Path
 from random import Random
 
-from iood_helpers import notebook, run
-from iood_helpers import record as run_record
+from iood_helpers.course import notebook
+from iood_helpers.course import record as run_record
+from iood_helpers.course import runner as run
 from iood_helpers.errors import IoodError
 
 from ..cases import Case, demand
