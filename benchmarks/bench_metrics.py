@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_s
 from iood_helpers.bravo import accumulator
 from iood_helpers.bravo.accumulator import BravoAccumulator, per_class_iou
 from iood_helpers.bravo.sampling import SAMPLED_PIXELS
-from iood_helpers.datasets.classes import VOID
+from iood_helpers.datasets.labels import VOID
 
 IMAGES, SIZE = 40, (1024, 2048)
 

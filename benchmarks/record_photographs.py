@@ -11,7 +11,7 @@ import json
 import re
 from pathlib import Path
 
-from iood_helpers.course.notebook import read_metrics
+from iood_helpers.course.artifacts import read_metrics
 from iood_helpers.io import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent

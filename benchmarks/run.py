@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 import torch
 from tqdm import tqdm
 
-from iood_helpers.course.notebook import INK
+from iood_helpers.course.display import INK
 from iood_helpers.course.record import git_commit
 from iood_helpers.io import write_atomically
 

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import iood_helpers.internimage  # noqa: F401  (registers the backbone)
 from iood_helpers.datasets import load_dataset
-from iood_helpers.datasets.classes import CLASS_NAMES, NUM_CLASSES, VOID
+from iood_helpers.datasets.labels import CLASS_NAMES, NUM_CLASSES, VOID
 from iood_helpers.io import write_atomically
 from iood_helpers.model.sizes import MEAN, STD, model_config
 

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from synthetic_checkpoint import HistoryBuffer, write_official_checkpoint
 
 from iood_helpers import load_segmenter
-from iood_helpers.datasets.classes import CLASS_NAMES
+from iood_helpers.datasets.labels import CLASS_NAMES
 from iood_helpers.errors import CheckpointError
 from iood_helpers.io import checkpoints_dir
 from iood_helpers.model import checkpoints, unpickling

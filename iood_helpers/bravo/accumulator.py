@@ -6,16 +6,16 @@ invalid ones) and a confusion matrix hold all that the metrics need; adding merg
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..checks import class_map, confidence_levels
 from ..compiled import compiled
-from ..datasets.classes import NUM_CLASSES, VOID
+from ..datasets.labels import NUM_CLASSES, VOID
 from ..errors import MetricsError
-from . import histograms as ranking
+from . import histograms
 from .histograms import LEVELS
 from .sampling import sample_pixels
 
@@ -143,12 +143,22 @@ class BravoAccumulator:
 
     def merge(self, other: BravoAccumulator) -> BravoAccumulator:
         """Add the counts of ``other``, which stays as it is; returns itself. ``a + b`` makes a new one."""
-        for counts in ("correct", "wrong", "invalid", "confusion"):
-            getattr(self, counts).__iadd__(getattr(other, counts))
+        self.correct += other.correct
+        self.wrong += other.wrong
+        self.invalid += other.invalid
+        self.confusion += other.confusion
         self.images += other.images
         self.labelled &= other.labelled
         self.name = self.name or other.name
         return self
+
+    @classmethod
+    def total(cls, parts: Iterable[BravoAccumulator]) -> BravoAccumulator:
+        """Sum of the counts of all parts, under the name of the first; the parts stay as they are."""
+        whole = cls()
+        for part in parts:
+            whole.merge(part)
+        return whole
 
     def __add__(self, other: BravoAccumulator) -> BravoAccumulator:
         return BravoAccumulator(self.name).merge(self).merge(other)
@@ -178,20 +188,20 @@ class BravoAccumulator:
             self._need(self.wrong.any(), "no valid pixel is predicted wrongly", "add images")
             iou = per_class_iou(self.confusion)
             results |= {"miou_valid": float(np.nanmean(iou)), "iou_valid": iou.tolist()}
-            sums = ranking.bin_sums(self.correct, self.wrong)
-            scalars = {"ece_valid": ranking.calibration_error(sums)}
-            results |= _floats(scalars | ranking.semantic_ranking(self.correct, self.wrong))
+            sums = histograms.bin_sums(self.correct, self.wrong)
+            scalars = {"ece_valid": histograms.calibration_error(sums)}
+            results |= _floats(scalars | histograms.semantic_ranking(self.correct, self.wrong))
         if ood:
             self._need(self.invalid.any(), "no sampled pixel is invalid (OOD)", "add images with invalid pixels")
             valid = self.correct + self.wrong
             self._need(valid.any(), "no sampled pixel is valid", "check the masks")
-            results |= _floats(ranking.ood_ranking(self.invalid, valid))
+            results |= _floats(histograms.ood_ranking(self.invalid, valid))
         return results
 
     def reliability_curve(self) -> ReliabilityCurve:
         """Accuracy against confidence in the 15 bins of the ECE, for valid pixels."""
         self._need(self.labelled and (self.correct + self.wrong).any(), "no valid pixel has a label", "add images")
-        sums = ranking.bin_sums(self.correct, self.wrong)
+        sums = histograms.bin_sums(self.correct, self.wrong)
         with np.errstate(invalid="ignore"):
             return ReliabilityCurve(
                 sums.confidence / sums.pixels, sums.correct / sums.pixels, sums.pixels / sums.pixels.sum()
@@ -211,11 +221,11 @@ class BravoAccumulator:
         -------
         (fpr, tpr) : two float arrays, shape (n,)
         """
-        return ranking.roc_points(*self._histograms(task), points)
+        return histograms.roc_points(*self._histograms(task), points)
 
     def pr_curve(self, task: str = "ood", points: int = 500) -> tuple[np.ndarray, np.ndarray]:
         """Recall and precision for plotting; parameters as for ``roc_curve``."""
-        return ranking.precision_recall_points(*self._histograms(task), points)
+        return histograms.precision_recall_points(*self._histograms(task), points)
 
     def _histograms(self, task: str) -> tuple[np.ndarray, np.ndarray]:
         """Counts of positives and negatives, ordered by rising score."""

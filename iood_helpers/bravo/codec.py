@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 import zstandard
 
-from ..datasets.classes import NUM_CLASSES
+from ..datasets.labels import NUM_CLASSES
 from ..errors import SubmissionError
 
 MAGIC, VERSION = b"BV23", 2

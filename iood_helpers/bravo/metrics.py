@@ -1,6 +1,6 @@
 """The judge: metrics of the BRAVO challenge from ground truth, predicted classes and confidences.
 
-``BravoAccumulator`` counts, the pure functions of ``ranking`` turn counts into numbers, and this module knows
+``BravoAccumulator`` counts, the pure functions of ``histograms`` turn counts into numbers, and this module knows
 which of them the protocol asks of which subset, and how they are averaged.
 """
 
@@ -11,14 +11,26 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.loading import OWN_SUBSETS
 from ..errors import MetricsError
 from .accumulator import BravoAccumulator, ReliabilityCurve, per_class_iou, sample_pixels
+from .protocol import (
+    KNOWN_SUBSETS,
+    LOWER_IS_BETTER,
+    OOD_METRICS,
+    OOD_SUBSETS,
+    SEMANTIC_METRICS,
+    SEMANTIC_SUBSETS,
+    metrics_of,
+)
 from .statistics import Interval, bootstrap_metrics
 
 __all__ = [
     "BravoAccumulator",
     "Interval",
+    "OOD_METRICS",
+    "OOD_SUBSETS",
+    "SEMANTIC_METRICS",
+    "SEMANTIC_SUBSETS",
     "ReliabilityCurve",
     "bootstrap_metrics",
     "bravo_aggregates",
@@ -27,19 +39,6 @@ __all__ = [
     "per_class_iou",
     "sample_pixels",
 ]
-
-SEMANTIC_METRICS = (
-    *("miou_valid", "ece_valid", "auroc_valid"),
-    *("auprc_success_valid", "auprc_error_valid", "fpr95_valid"),
-)
-OOD_METRICS = ("auroc_ood", "auprc_ood", "fpr95_ood")
-LOWER_IS_BETTER = frozenset({"ece_valid", "fpr95_valid", "fpr95_ood"})
-
-SEMANTIC_SUBSETS = (
-    *("ACDCfog", "ACDCrain", "ACDCnight", "ACDCsnow"),
-    *("synrain", "synobjs", "synflare", "outofcontext"),
-)
-OOD_SUBSETS = ("SMIYC", "synobjs")
 
 
 def bravo_metrics(samples: Iterable | Mapping[str, Iterable], subset: str | None = None) -> dict[str, Any]:
@@ -86,20 +85,10 @@ def bravo_metrics(samples: Iterable | Mapping[str, Iterable], subset: str | None
         return accumulator.compute(
             semantic=accumulator.labelled, ood=bool(accumulator.invalid.any()) or not accumulator.labelled
         )
-    semantic, ood = _protocol(subset)
+    asked = metrics_of(subset)
     for image in samples:
         accumulator.update(*image)
-    return {f"{subset}_{key}": value for key, value in accumulator.compute(semantic, ood).items()}
-
-
-def _protocol(subset: str) -> tuple[bool, bool]:
-    """Whether the protocol asks a subset for semantic and for OOD metrics."""
-    semantic = subset in SEMANTIC_SUBSETS or subset in OWN_SUBSETS
-    ood = subset in OOD_SUBSETS or subset in OWN_SUBSETS
-    if not semantic and not ood:
-        known = ", ".join(dict.fromkeys((*SEMANTIC_SUBSETS, *OOD_SUBSETS, *OWN_SUBSETS)))
-        raise MetricsError(f"There is no BRAVO subset {subset!r}; choose one of {known}.")
-    return semantic, ood
+    return {f"{subset}_{key}": value for key, value in accumulator.compute(asked.semantic, asked.ood).items()}
 
 
 def bravo_aggregates(results: Mapping[str, Any]) -> dict[str, float]:
@@ -122,7 +111,7 @@ def bravo_aggregates(results: Mapping[str, Any]) -> dict[str, float]:
         return [1.0 - x if metric in LOWER_IS_BETTER else x for metric, x in found if x is not None]
 
     aggregates = {}
-    for subset in dict.fromkeys((*SEMANTIC_SUBSETS, *OOD_SUBSETS, *OWN_SUBSETS)):
+    for subset in KNOWN_SUBSETS:
         if scalars := values(subset, (*SEMANTIC_METRICS, *OOD_METRICS)):
             aggregates[f"{subset}_hmean"] = harmonic_mean(scalars)
     semantic = [x for subset in SEMANTIC_SUBSETS for x in values(subset, SEMANTIC_METRICS)]

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..compiled import compiled
-from ..datasets.classes import VOID
+from ..datasets.labels import VOID
 
 SAMPLED_PIXELS = 100_000
 """Pixels per image that enter the metrics of ranking and calibration."""

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import rankdata, studentized_range
 
 from ..errors import MetricsError
-from . import histograms as ranking
+from . import histograms
 from .accumulator import BravoAccumulator, per_class_iou
 
 SCORE_GROUPS = 4096
@@ -66,7 +66,7 @@ def bootstrap_metrics(
     if not 0 < coverage < 1:
         raise MetricsError(f"An interval of coverage {coverage} is not defined; give one between 0 and 1.")
     drawn = resampled_metrics(accumulators, draws, seed, semantic, ood)
-    values = sum(accumulators[1:], start=accumulators[0]).compute(semantic, ood)
+    values = BravoAccumulator.total(accumulators).compute(semantic, ood)
     tail = 50 * (1 - coverage)
     return {
         key: Interval(values[key], *np.nanpercentile(each, (tail, 100 - tail)).tolist()) for key, each in drawn.items()
@@ -109,7 +109,7 @@ def resampled_metrics(
             f"A bootstrap of {len(accumulators)} accumulators and {draws} draws is not "
             "defined; give one accumulator per image, 2 at least."
         )
-    pooled = sum(accumulators[1:], start=accumulators[0])
+    pooled = BravoAccumulator.total(accumulators)
     pooled.compute(semantic, ood)  # raises where a metric is not defined
     images = len(accumulators)
     weights = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), size=draws)
@@ -124,13 +124,13 @@ def resampled_metrics(
     drawn: dict[str, np.ndarray] = {}
     if semantic:
         confusion = np.einsum("di,ijk->djk", weights, np.stack([one.confusion for one in accumulators]))
-        bins = [ranking.bin_sums(one.correct, one.wrong) for one in accumulators]
-        sums = ranking.BinSums(*(weights @ np.stack(part) for part in zip(*bins, strict=True)))
+        bins = [histograms.bin_sums(one.correct, one.wrong) for one in accumulators]
+        sums = histograms.BinSums(*(weights @ np.stack(part) for part in zip(*bins, strict=True)))
         drawn["miou_valid"] = np.nanmean(per_class_iou(confusion), axis=-1)
-        drawn["ece_valid"] = ranking.calibration_error(sums)
-        drawn |= ranking.semantic_ranking(correct, wrong)
+        drawn["ece_valid"] = histograms.calibration_error(sums)
+        drawn |= histograms.semantic_ranking(correct, wrong)
     if ood:
-        drawn |= ranking.ood_ranking(resampled("invalid"), correct + wrong)
+        drawn |= histograms.ood_ranking(resampled("invalid"), correct + wrong)
     return drawn
 
 

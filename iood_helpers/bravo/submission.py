@@ -30,7 +30,8 @@ from ..io import write_atomically, write_json
 from .accumulator import BravoAccumulator, sample_pixels
 from .archives import reading, write_tar
 from .codec import MAX_PIXELS, decode_prediction, decode_samples, encode_prediction, encode_samples
-from .metrics import OOD_SUBSETS, SEMANTIC_SUBSETS, bravo_aggregates
+from .metrics import bravo_aggregates
+from .protocol import metrics_of
 
 SAMPLES, ENCODED = "_samples.bin", "_encoded.bin"
 
@@ -249,7 +250,7 @@ def evaluate_submission(
             counts[subset].update(label, invalid, classes, confidence)
     results = {}
     for subset, counted in counts.items():
-        row = counted.compute(semantic=subset in SEMANTIC_SUBSETS, ood=subset in OOD_SUBSETS)
+        row = counted.compute(*metrics_of(subset))
         results |= {f"{subset}_{key}": value for key, value in row.items()}
     return results | bravo_aggregates(results)
 

@@ -11,7 +11,7 @@ import numpy as np
 import plotly.colors
 import plotly.graph_objects as go
 
-from ..datasets.classes import CLASS_NAMES, PALETTE, VOID
+from ..datasets.labels import CLASS_NAMES, PALETTE, VOID
 
 OOD_COLOUR = (255, 64, 32)
 LEGEND = {"orientation": "h", "y": -0.2, "yanchor": "top"}

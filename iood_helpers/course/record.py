@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..io import plain, write_json
+from .artifacts import ROOT
 from .kernels import Usage
-from .notebook import ROOT
 
 PACKAGES = ("torch", "onedl-mmsegmentation", "scikit-learn", "umap-learn", "plotly", "zarr", "papermill", "numpy")
 

@@ -23,7 +23,7 @@ from ..errors import IoodError, ParameterError
 from ..io import exclusive, write_atomically
 from . import kernels
 from . import parameters as given
-from .notebook import ROOT, run_folder
+from .artifacts import ROOT, run_folder
 from .record import Record
 
 NOTEBOOKS = ROOT / "notebooks"

@@ -14,7 +14,7 @@ from ..errors import DatasetError
 from ..io import mini_dir
 from . import layouts
 from .images import FORMATS, read_image
-from .label_maps import (
+from .labels import (
     CAMVID_NAMES,
     CAMVID_TO_CITYSCAPES,
     CAMVID_VOID,

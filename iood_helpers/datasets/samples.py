@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DatasetError
-from .classes import VOID
 from .images import image_size, read_ids, read_image, read_mask
-from .label_maps import to_train_ids
+from .labels import VOID, to_train_ids
 
 
 @dataclass(frozen=True)

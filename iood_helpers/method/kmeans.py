@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.cluster import KMeans, kmeans_plusplus
 
 from ..checks import MAX_SEED, finite, train_ids, vectors, whole
-from ..datasets.classes import NUM_CLASSES
+from ..datasets.labels import NUM_CLASSES
 from ..errors import ClusteringError
 from .fitted import load_fitted, save_fitted
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..datasets.classes import NUM_CLASSES
+from ..datasets.labels import NUM_CLASSES
 from .distances import Distances, check_length
 from .options import check_confidence, check_options
 

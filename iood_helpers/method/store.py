@@ -15,7 +15,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..checks import MAX_SEED, whole
-from ..datasets.classes import NUM_CLASSES, VOID
+from ..datasets.labels import NUM_CLASSES, VOID
 from ..errors import EmbeddingError
 from ..io import plain, write_json
 from .columns import PROJECTED, ROW_COLUMNS, Columns, Embeddings, checked, column_of

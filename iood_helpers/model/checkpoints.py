@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..datasets.classes import CLASS_NAMES
+from ..datasets.labels import CLASS_NAMES
 from ..errors import CheckpointError
 from ..io import cache_dir, checkpoints_dir
 from .sizes import SIZES

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..datasets.classes import NUM_CLASSES
 from ..datasets.images import read_image
+from ..datasets.labels import NUM_CLASSES
 from ..errors import CheckpointError
 from .building import InputForm, build_mmseg, build_own
 from .checkpoints import Checkpoint, load_checkpoint
