@@ -111,7 +111,7 @@ def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
     text = str(source)
     if text in SHIPPED:
         path = checkpoints_dir() / SHIPPED[text]
-    elif text in OFFICIAL or re.match(r"https?://", text):
+    elif _is_elsewhere(text):
         return _download(OFFICIAL.get(text, text), sha256 or SHA256.get(text))
     else:
         path = Path(source).expanduser()
@@ -121,6 +121,11 @@ def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
             f"{', '.join(known_checkpoints())}."
         )
     return path
+
+
+def _is_elsewhere(text: str) -> bool:
+    """Whether a source has to be downloaded."""
+    return text in OFFICIAL or re.match(r"https?://", text) is not None
 
 
 def _download(url: str, sha256: str | None) -> Path:
@@ -164,7 +169,7 @@ def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint
     try:
         loaded = _load(path)
     except CheckpointError:
-        if path.is_relative_to(Path(cache_dir())):  # a login page instead of a file, say: not to be met again
+        if _is_elsewhere(str(source)):  # a login page instead of a file, say: not to be met again
             path.unlink(missing_ok=True)
         raise
     _refuse_other_classes(loaded)

@@ -281,6 +281,36 @@ def _plain(value, as_tuple: bool = False) -> bytes:
     return pickle.dumps(value, 2)[2:-1]
 
 
+def _copies(rng: Random) -> tuple[bytes, str]:
+    """One dictionary or tuple, copied thousands of times by a few bytes each."""
+    keys = rng.choice((10, 50_000))
+    many = rng.choice((10, 20_000))
+    kind = rng.choice((b"ccollections\nOrderedDict\n", b"ctorch\nSize\n"))
+    items = b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(keys))
+    first = b"}(" + items + b"uq\0" if kind.startswith(b"ccoll") else b"(" + items + b"tq\0"
+    again = b"(h\0tR"
+    body = first + b"0" + kind + b"q\1" + b"0]q\2(" + (b"h\1" + again) * many + b"e."
+    return b"\x80\x02" + body, f"{many} copies of {keys} items"
+
+
+def _steps(rng: Random) -> tuple[bytes, str]:
+    """A pickle that is long and does nothing."""
+    step = rng.choice((b"N0", b")0", b"}0", b"K\x010", b"(1", b"N2010"[:2]))
+    number = rng.choice((1000, 2_000_000))
+    return b"\x80\x02" + step * number + b"}.", f"{number} x {step!r}"
+
+
+def _shared(rng: Random) -> tuple[bytes, str]:
+    """Many tensors of one storage; see ``_packed`` for its 64 bytes."""
+    size, many = rng.choice(((16,), (4,), (1,))), rng.choice((3, 1000))
+    storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\n" + _plain("0") + _plain("cpu") + _plain(16) + b"tQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + _plain(0) + _plain(size) + _plain((1,))
+    tensor += b"\x89ccollections\nOrderedDict\n)RtR"
+    return b"\x80\x02}(" + b"".join(
+        _plain(f"a{n}") + tensor for n in range(many)
+    ) + b"u.", f"{many} tensors of one storage"
+
+
 def _state(rng: Random) -> tuple[bytes, str]:
     """A checkpoint of plain values where weights should be."""
     value = rng.choice(
@@ -314,7 +344,23 @@ def _builds(rng: Random) -> tuple[bytes, str]:
     )
 
 
-_HOSTILE = (_calls, _calls, _calls, _sizes, _doubled, _nested, _cycle, _tensors, _tensors, _tensors, _state, _builds)
+_HOSTILE = (
+    _copies,
+    _steps,
+    _shared,
+    _calls,
+    _calls,
+    _calls,
+    _sizes,
+    _doubled,
+    _nested,
+    _cycle,
+    _tensors,
+    _tensors,
+    _tensors,
+    _state,
+    _builds,
+)
 
 
 def _opcodes(rng: Random) -> bytes:
@@ -369,6 +415,16 @@ def _safetensors(original: bytes, rng: Random) -> tuple[bytes, str]:
 
 def _bomb(rng: Random) -> tuple[bytes, str]:
     """Little on the disk, much in memory."""
+    if rng.random() < 0.3:
+        number, many, kind = 2**21, rng.choice((2, 1000)), rng.choice(("FloatStorage", "HalfStorage"))
+        size = rng.choice(((number,), (1,), (1000,)))
+        storage = b"(X\x07\0\0\0storage" + f"ctorch\n{kind}\n".encode() + _plain("0") + _plain("cpu") + _plain(number)
+        tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"tQ" + _plain(0) + _plain(size) + _plain((1,))
+        tensor += b"\x89ccollections\nOrderedDict\n)RtR"
+        pickled = b"\x80\x02}(" + b"".join(_plain(f"a{n}") + tensor for n in range(many)) + b"u."
+        data = bytes(number * (4 if kind == "FloatStorage" else 2))
+        members = [("a/data.pkl", pickled), ("a/version", b"3\n"), ("a/data/0", data)]
+        return zip_file(members), f"{many} tensors {size} of one {kind} of {number}"
     megabytes = rng.choice((200, 1500, 4000))
     raw, size = zeros_deflated(megabytes, raw=True), min(megabytes * 2**20, 2**32 - 1)
     where = rng.choice(("a/data.pkl", "a/data/0", "a/version", "a/byteorder"))
