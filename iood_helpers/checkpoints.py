@@ -22,7 +22,8 @@ from .classes import CLASS_NAMES
 from .configs import SIZES
 from .errors import CheckpointError
 from .paths import cache_dir, checkpoints_dir
-from .unpickling import StandIn, StoredTensor, opened
+from .torch_files import max_bytes, opened
+from .unpickling import StandIn, StoredTensor
 
 _HUB = "https://huggingface.co/OpenGVLab/InternImage/resolve/main/"
 SHIPPED = {"nano": "nano.pth", "nano-camvid": "nano-camvid.pth"}
@@ -54,6 +55,10 @@ ADE20K = {
 STATE_KEYS = ("state_dict", "state_dict_ema", "model", "model_state_dict", "ema_state_dict")
 """Where the weights may be, the first one wins: with mmengine's EMA hook, ``state_dict`` holds the averaged weights."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "segmentor.", "ema_model.", "online_model.")
+MAX_PREFIXES = 8
+_SAFETENSORS_DAMAGE = (
+    *(SafetensorError, OSError, ValueError, TypeError, LookupError, RuntimeError, AttributeError, MemoryError),
+)
 
 
 @dataclass(frozen=True)
@@ -100,8 +105,8 @@ def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
     source
         A name of :func:`known_checkpoints`, a path, or an http(s) URL.
     sha256
-        Expected checksum of a download, 64 hexadecimal digits; None accepts any file, but for official names, whose
-        checksums are known.
+        Expected checksum, 64 hexadecimal digits; None accepts any file, but for official names, whose checksums are
+        known.
 
     Raises
     ------
@@ -109,23 +114,19 @@ def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
         If the name is unknown, the file does not exist, or the download fails or has another checksum.
     """
     text = str(source)
-    if text in SHIPPED:
-        path = checkpoints_dir() / SHIPPED[text]
-    elif _is_elsewhere(text):
+    if text in OFFICIAL or re.match(r"https?://", text):
         return _download(OFFICIAL.get(text, text), sha256 or SHA256.get(text))
-    else:
-        path = Path(source).expanduser()
-    if not path.is_file():
+    try:
+        path = checkpoints_dir() / SHIPPED[text] if text in SHIPPED else Path(text).expanduser()
+        found = path.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, the home of nobody
+        found = False
+    if not found:
         raise CheckpointError(
-            f"The checkpoint {text} is neither a file nor a known name; known names are "
+            f"The checkpoint {text[:200]} is neither a file nor a known name; known names are "
             f"{', '.join(known_checkpoints())}."
         )
     return path
-
-
-def _is_elsewhere(text: str) -> bool:
-    """Whether a source has to be downloaded."""
-    return text in OFFICIAL or re.match(r"https?://", text) is not None
 
 
 def _download(url: str, sha256: str | None) -> Path:
@@ -147,7 +148,15 @@ def _download(url: str, sha256: str | None) -> Path:
             f"The checkpoint {url} could not be downloaded ({error}); fetch it by hand, put it at {folder / name}, "
             "or give its path instead."
         ) from error
+    if not _may_be_a_checkpoint(_start(Path(found))):
+        Path(found).unlink()  # made by this function, and not to be met again
+        raise CheckpointError(f"What {url} gave is no checkpoint (a login page, perhaps); fetch the file by hand.")
     return Path(found)
+
+
+def _may_be_a_checkpoint(start: bytes) -> bool:
+    """Whether a file begins as those of PyTorch (zip or pickle) and of safetensors do."""
+    return start.startswith((b"PK\x03\x04", b"\x80")) or start[8:] == b"{"
 
 
 def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint:
@@ -161,31 +170,44 @@ def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged, larger than the limits of :mod:`iood_helpers.unpickling`, names code, has no
+        If the file is missing, damaged, larger than ``IOOD_MAX_CHECKPOINT_GB`` (16 by default), names code, has no
         state dict, has weights that are NaN, infinite, sparse or quantized, or was trained for other classes than
         the 19 of Cityscapes.
     """
     path = find_checkpoint(source, sha256)
     try:
         loaded = _load(path)
-    except CheckpointError:
-        if _is_elsewhere(str(source)):  # a login page instead of a file, say: not to be met again
-            path.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        raise CheckpointError(f"The checkpoint {path} cannot be read ({error}); check its permissions.") from error
+    if sha256 and loaded.sha256 != sha256.lower():
+        raise CheckpointError(
+            f"The checkpoint {path} has the checksum {loaded.sha256} instead of {sha256}; get the right file."
+        )
     _refuse_other_classes(loaded)
     return loaded
 
 
 def _load(path: Path) -> Checkpoint:
+    if path.stat().st_size > max_bytes():
+        raise CheckpointError(
+            f"The checkpoint {path} is larger than {max_bytes() / 2**30:g} GiB; set IOOD_MAX_CHECKPOINT_GB "
+            "if you trust it."
+        )
     checksum = file_sha256(path)
+    safetensors = path.suffix == ".safetensors" or _start(path)[8:] == b"{"
+    state, meta, stored = (_read_safetensors if safetensors else _read_torch)(path)
+    return Checkpoint(path, checksum, state, meta, guess_size(state), _rows(state), stored)
+
+
+def _rows(state: Mapping[str, Tensor]) -> int | None:
+    """Rows of the classifier that decides: the last one of a cascade."""
+    found = [tensor for name, tensor in state.items() if re.fullmatch(r"decode_head\.(.*\.)?conv_seg\.weight", name)]
+    return found[-1].shape[0] if found and found[-1].ndim == 4 else None
+
+
+def _start(path: Path) -> bytes:
     with path.open("rb") as stream:
-        start = stream.read(9)
-    if start[8:] == b"{" or path.suffix == ".safetensors":
-        state, meta, stored = _read_safetensors(path)
-    else:
-        state, meta, stored = _read_torch(path)
-    rows = [tensor.shape[0] for name, tensor in state.items() if re.fullmatch(r"decode_head\..*conv_seg\.weight", name)]
-    return Checkpoint(path, checksum, state, meta, guess_size(state), rows[-1] if rows else None, stored)
+        return stream.read(9)
 
 
 def _read_torch(path: Path) -> tuple[dict[str, Tensor], Mapping, str]:
@@ -201,45 +223,49 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Mapping, str]:
                 f"The checkpoint {path} holds weights of a kind that is not read: {', '.join(foreign[:3])}; "
                 "convert them to plain tensors."
             )
-        stored = {str(name): value for name, value in weights.items() if isinstance(value, StoredTensor)}
-        names = _plain_names(list(stored), path)
-        state = {names[name]: _checked(names[name], file.read(value), path) for name, value in stored.items()}
-    state = {name: tensor for name, tensor in state.items() if name}
+        tensors = {k: v for k, v in weights.items() if isinstance(k, str) and isinstance(v, StoredTensor)}
+        names = _plain_names(list(tensors), path)
+        stored = {name: tensors[key] for key, name in names.items()}
+        read = {name: _checked(name, tensor, path) for name, tensor in file.read(stored)}
+    state = {name: read[name] for name in stored}  # in the order of the file
     if not state:
         raise CheckpointError(f"The checkpoint {path} holds no state dict; give a file with weights.")
     return state, _mapping(meta), _precision(value.dtype for value in stored.values())
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping, str]:
+    state, kinds = {}, set()
     try:
         with safe_open(str(path), "pt") as file:
-            keys = list(file.keys())
-            names = _plain_names(keys, path)
-            tensors = {name: file.get_tensor(name) for name in keys}
+            for key, name in _plain_names(list(file.keys()), path).items():
+                tensor = file.get_tensor(key)
+                kinds.add(tensor.dtype)
+                state[name] = _checked(name, tensor, path)
             meta = file.metadata() or {}
-    except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError, KeyError, MemoryError) as error:
+    except _SAFETENSORS_DAMAGE as error:
         raise CheckpointError(
             f"The checkpoint {path} is damaged or not a safetensors file; download it again."
         ) from error
-    state = {names[name]: _checked(names[name], tensor, path) for name, tensor in tensors.items() if names[name]}
     if not state:
         raise CheckpointError(f"The checkpoint {path} holds no state dict; give a file with weights.")
-    return state, meta, _precision(tensor.dtype for tensor in tensors.values())
+    return state, meta, _precision(kinds)
 
 
-def _plain_names(names: list[str], path: Path) -> dict[str, str]:
-    """Names as a model has them: without what wrappers put before them, in any number; empty for what is no weight."""
-    found = {name: name.replace("_orig_mod.", "") for name in names}
-    copies = [name for name in found if name.startswith("ema_") and "." not in name]
+def _plain_names(keys: list[str], path: Path) -> dict[str, str]:
+    """Key of each weight to its name in the model: without what wrappers put before it, in any number."""
+    copies = [key for key in keys if key.startswith("ema_") and "." not in key]
     if copies:
         warnings.warn(f"The checkpoint {path} also holds averaged weights (ema_...), which are not used.", stacklevel=4)
-    found = {name: "" if name in copies or name.endswith("n_averaged") else plain for name, plain in found.items()}
-    while True:
-        used = [plain for plain in found.values() if plain]
-        prefix = next((p for p in PREFIXES if used and all(plain.startswith(p) for plain in used)), None)
-        if prefix is None:
-            return found
-        found = {name: plain.removeprefix(prefix) for name, plain in found.items()}
+    left_out = {*copies, *(key for key in keys if key.endswith("n_averaged"))}
+    names = {key: key.replace("_orig_mod.", "") for key in keys if key not in left_out}
+    for _ in range(MAX_PREFIXES):
+        prefix = next((p for p in PREFIXES if names and all(name.startswith(p) for name in names.values())), "")
+        names = {key: name.removeprefix(prefix) for key, name in names.items()}
+    if len(set(names.values())) < len(names):
+        raise CheckpointError(
+            f"The checkpoint {path} holds weights twice, with and without a prefix; keep one of them."
+        )
+    return names
 
 
 def _checked(name: str, tensor: Tensor, path: Path) -> Tensor:
@@ -247,7 +273,7 @@ def _checked(name: str, tensor: Tensor, path: Path) -> Tensor:
     if not tensor.is_floating_point():
         return tensor
     tensor = tensor.float()
-    if name and not torch.isfinite(tensor).all():
+    if not torch.isfinite(tensor).all():
         raise CheckpointError(f"The checkpoint {path} holds NaN or infinite weights in {name}; training had failed.")
     return tensor
 
@@ -268,8 +294,8 @@ def _refuse_other_classes(loaded: Checkpoint) -> None:
     places = (meta, _mapping(meta.get("dataset_meta")))
     given = next((place[key] for place in places for key in ("CLASSES", "classes") if place.get(key)), None)
     if isinstance(given, list | tuple) and given:
-        names = [str(name).lower() for name in given[: len(CLASS_NAMES)]]
-        if names != [name.lower() for name in CLASS_NAMES[: len(names)]]:
+        names = [_spelt(name) for name in given[: len(CLASS_NAMES)]]
+        if names != list(CLASS_NAMES[: len(names)]):
             raise CheckpointError(
                 f"The checkpoint {loaded.path} was trained for other classes than the 19 of Cityscapes: "
                 f"{', '.join(names[:8])}, ... ({len(given)} in all); choose one trained on Cityscapes."
@@ -282,12 +308,17 @@ def _refuse_other_classes(loaded: Checkpoint) -> None:
         )
 
 
+def _spelt(name: Any) -> str:
+    """The name of a class as this package writes it, whatever the hyphens and capitals."""
+    return " ".join(re.split(r"[\s_-]+", name[:40].lower())) if isinstance(name, str) else "?"
+
+
 def guess_size(state: dict[str, Tensor]) -> str | None:
     """Name of the InternImage size whose width and depths the weights have, or None."""
     stem = state.get("backbone.patch_embed.conv2.weight")
-    if stem is None:
+    if stem is None or stem.ndim != 4:
         return None
-    pattern = re.compile(r"backbone\.levels\.(\d)\.blocks\.(\d+)\.")
+    pattern = re.compile(r"backbone\.levels\.([0-3])\.blocks\.([0-9]{1,4})\.")
     found = {(int(m[1]), int(m[2])) for name in state if (m := pattern.match(name))}
     depths = tuple(sum(level == i for level, _ in found) for i in range(4))
     for size, config in SIZES.items():
@@ -312,12 +343,19 @@ def load_strictly(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
         for name in own
         if name in checkpoint.state_dict and checkpoint.state_dict[name].shape != own[name].shape
     ]
+    whole = [
+        f"{name} of {checkpoint.state_dict[name].dtype}"
+        for name, tensor in own.items()
+        if name in checkpoint.state_dict
+        and tensor.is_floating_point() != checkpoint.state_dict[name].is_floating_point()
+    ]
     problems = [
         f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
         for what, names in (
             ("missing", missing),
             ("unexpected", unexpected),
             ("of another shape", shapes),
+            ("not of fractions", whole),
         )
         if names
     ]

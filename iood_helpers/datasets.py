@@ -92,6 +92,10 @@ def load_dataset(
         If dataset, split, or folder do not exist, a folder cannot be read, the split is empty, or an image lacks its
         label or mask.
     """
+    if not isinstance(dataset, str) or not isinstance(split, str | None):
+        raise DatasetError(
+            f"A dataset and a split are names, not {dataset!r} and {split!r}; give 'mini/val' or the like."
+        )
     name, _, rest = dataset.partition("/")
     if split is None:
         split = rest
@@ -134,7 +138,10 @@ def _root(name: str, root: str | Path | None) -> Path:
             f"Where the dataset {name!r} lies is not known; pass root=, or set the environment variable "
             "IOOD_DATA, to the folder that holds its folder."
         )
-    return Path(root).expanduser()
+    try:
+        return Path(root).expanduser().absolute()
+    except (TypeError, RuntimeError) as error:  # RuntimeError: "~" of nobody
+        raise DatasetError(f"The folder {root!r} names no place ({error}); pass another root=.") from error
 
 
 def _samples(name: str, split: str, root: Path) -> list[Sample]:

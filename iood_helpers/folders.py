@@ -14,21 +14,24 @@ from .images import FORMATS
 PICTURES = (".avif", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".pgm", ".dng", ".cr2", ".nef", ".arw", ".exr")
 """Endings of pictures that are not read; if there are any, that is told."""
 
-DERIVED = (
-    *("_color", "_colour", "_mask", "_gt", "_pred", "_conf", "_depth", "_overlay", "_invIds", "_gt_invIds"),
-    *("_labelIds", "_labelTrainIds", "_instanceIds", "_gt_labelIds", "_gt_labelTrainIds", "_gt_labelColor"),
-    *("_labels", "_labels_semantic", "_labels_semantic_color", "_labels_semantic_fake"),
+DERIVED = re.compile(
+    r"_(color|colour|mask|gt|pred|conf|depth|overlay|(gt(Fine|Coarse)?_)?"
+    r"(color|labelColor|labelIds|labelTrainIds|instanceIds|invIds|polygons)|labels(_semantic(_color|_fake)?)?)$"
 )
 """Endings of pictures that were made from an image beside them."""
 
-LISTED = re.compile(rf"^(.*?(?:{'|'.join(map(re.escape, FORMATS))}))(?:\s|$)", re.IGNORECASE)
+SYSTEM = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")
+"""Folders of archives, disks and network drives, with thumbnails and the like."""
+
+LISTED = re.compile(rf"^(.*?)(?:{'|'.join(map(re.escape, FORMATS))})(?:\s|$)", re.IGNORECASE)
 
 
 def find_images(folder: Path, ending: str = "", unless: tuple[str, ...] = ()) -> list[tuple[str, Path]]:
     """Sorted (name, path) of the images below a folder.
 
-    Links to folders are followed (each folder once); hidden files and folders and pictures derived from an image beside
-    them are left out. Pictures in formats that are not read are left out, too, and a warning counts them.
+    Links to folders are followed, each folder once. Hidden files, hidden folders and those of the system are left out.
+    A warning counts pictures that are left out for other reasons: a format that is not read, a name that does not end
+    as it should, made from an image beside them, or reached a second time.
 
     Parameters
     ----------
@@ -42,47 +45,62 @@ def find_images(folder: Path, ending: str = "", unless: tuple[str, ...] = ()) ->
     Raises
     ------
     DatasetError
-        If a folder cannot be read.
+        If a folder cannot be read, or a link leads nowhere.
     """
-    found, unread = [], Counter()
-    for path in _files(folder):
+    files, again = _files(folder)
+    found, left = {}, [("folders reached a second time", path) for path in again]
+    for path in files:
         stem, suffix = path.stem, path.suffix.lower()
-        unread[suffix] += suffix in PICTURES
-        if suffix in FORMATS and stem.endswith(ending) and not path.name.endswith(unless):
+        if suffix in PICTURES:
+            left.append((f"{suffix} files in need of conversion to PNG or JPEG", path))
+        if suffix not in FORMATS or path.name.endswith(unless):
+            continue
+        if stem.endswith(ending):
             base = path.with_name(stem.removesuffix(ending))
-            found.append((base.relative_to(folder).as_posix(), path))
-    skipped = {suffix: count for suffix, count in unread.items() if count}
-    if skipped:
-        shown = ", ".join(f"{count} {suffix}" for suffix, count in sorted(skipped.items()))
-        warnings.warn(f"Pictures below {folder} that are not read: {shown}; convert them to PNG or JPEG.", stacklevel=3)
-    names = {name for name, _ in found}
-    return sorted(item for item in found if not _is_derived(item[0], names))
+            found.setdefault(base.relative_to(folder).as_posix(), []).append(path)
+        elif not DERIVED.search(stem):
+            left.append((f"files whose names do not end in {ending}", path))
+    for name in [name for name in found if DERIVED.search(name) and DERIVED.sub("", name) in found]:
+        left += [("files made from an image beside them", path) for path in found.pop(name)]
+    _tell(folder, left)
+    return sorted((name, path) for name, paths in found.items() for path in paths)
 
 
-def _is_derived(name: str, names: set[str]) -> bool:
-    return any(name.endswith(ending) and name.removesuffix(ending) in names for ending in DERIVED)
+def _tell(folder: Path, left: list[tuple[str, Path]]) -> None:
+    """One warning for a folder, with counts and an example for each reason."""
+    if not left:
+        return
+    counts, examples = Counter(reason for reason, _ in left), dict(sorted(left, reverse=True))
+    shown = ", ".join(f"{n} {reason} (such as {examples[reason].name})" for reason, n in sorted(counts.items()))
+    warnings.warn(f"Left out below {folder}: {shown}.", stacklevel=4)
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Files below a folder, and folders to which a second way leads."""
+
     def stop(error: OSError) -> None:
         raise DatasetError(
             f"The folder {error.filename} cannot be read ({error.strerror}); mend its permissions or leave it out."
         ) from error
 
-    seen, files = set(), []
+    seen, files, again = set(), [], []
     for place, folders, names in os.walk(folder, followlinks=True, onerror=stop):
         real = os.path.realpath(place)
         if real in seen:  # a link that leads back, or a second way to the same folder
             folders.clear()
+            again.append(Path(place))
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        files += [Path(place, name) for name in names if not name.startswith(".")]
-    return files
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SYSTEM)
+        for path in (Path(place, name) for name in names if not name.startswith(".")):
+            if not os.path.exists(path):  # it may have led to a folder full of images, on a disk that is not there
+                raise DatasetError(f"The link {path} leads nowhere; mend or remove it.")
+            files.append(path)
+    return files, again
 
 
 def read_list(path: Path) -> list[str]:
-    """First path or name of each line of a text file, with forward slashes.
+    """First path or name of each line of a text file, with forward slashes and without the ending of an image.
 
     UTF-8 (with or without byte order mark) and UTF-16 with byte order mark are read; a line may hold a name, or the
     paths of an image and its label, as in the lists of SegNet's CamVid.
@@ -90,13 +108,22 @@ def read_list(path: Path) -> list[str]:
     Raises
     ------
     DatasetError
-        If the file is of another encoding.
+        If the file cannot be read or is of another encoding.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"The list {path} cannot be read ({error.strerror}); mend its permissions.") from error
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        lines = content.decode(encoding).splitlines()
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise DatasetError(f"The list {path} is no text in UTF-8 or UTF-16; save it in UTF-8 encoding.") from error
-    entries = (line.strip().replace("\\", "/") for line in lines)
+        raise DatasetError(_other_encoding(path)) from error
+    if "\0" in text:  # UTF-16 without its mark, or UTF-32
+        raise DatasetError(_other_encoding(path))
+    entries = (line.strip().replace("\\", "/") for line in text.splitlines())
     return [match[1] if (match := LISTED.match(line)) else line.split()[0] for line in entries if line]
+
+
+def _other_encoding(path: Path) -> str:
+    return f"The list {path} is no text in UTF-8 or UTF-16; save it in UTF-8 encoding."

@@ -4,7 +4,7 @@ Which encodings occur where:
 
 | Data set | Label map | Mask |
 |---|---|---|
-| Cityscapes | train ids or label ids, image by image | none |
+| Cityscapes | train ids or label ids (0..33, 255 void), image by image | none |
 | CamVid | CamVid ids, 11 or 255 for void | none |
 | BRAVO, mini | train ids, 255 for void | not zero: invalid |
 | masks | none | 0 ordinary, 255 void, anything else an anomaly |
@@ -12,6 +12,7 @@ Which encodings occur where:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,9 +108,9 @@ def camvid(split: str, root: Path) -> list[Sample]:
     """``camvid/<split>/`` and ``camvid/<split>annot/``; a list ``camvid/<split>.txt`` chooses the images."""
     folder, truth = _folder(root / "camvid" / split), root / "camvid" / f"{split}annot"
     images, listing = find_images(folder), root / "camvid" / f"{split}.txt"
-    if listing.is_file():
+    if os.path.lexists(listing):
         found = dict(images)
-        listed = sorted({Path(line).stem for line in read_list(listing)})
+        listed = sorted({entry.rsplit("/", 1)[-1] for entry in read_list(listing)})
         missing = [name for name in listed if name not in found]
         if missing:
             raise DatasetError(
@@ -134,10 +135,10 @@ def masks(split: str, root: Path) -> list[Sample]:
 
 
 def _folder(path: Path) -> Path:
-    if not path.is_dir():
+    if not os.path.isdir(path):  # unlike Path.is_dir, it never raises
         raise DatasetError(
-            f"The folder {path} does not exist; put the data there, or name another place by root= or "
-            "the environment variable IOOD_DATA."
+            f"The folder {path} does not exist, or may not be entered; put the data there, or name another place by "
+            "root= or the environment variable IOOD_DATA."
         )
     return path
 
@@ -150,7 +151,7 @@ def _companions(
     Where it is optional, all images may be without; if only some are, that is an error: an image without its mask would
     count as if nothing in it were unknown.
     """
-    found = [next(filter(Path.is_file, places(name)), None) for name, _ in images]
+    found = [next(filter(os.path.isfile, places(name)), None) for name, _ in images]
     if optional and not any(found):
         return found
     if None in found:

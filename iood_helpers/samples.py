@@ -70,15 +70,16 @@ class Sample:
         Raises
         ------
         DatasetError
-            If the file is unreadable or differs in size from the image.
+            If the file is unreadable, differs in size from the image, or, with the encoding "anomaly", holds colours
+            or values above 255.
         """
         if self.invalid_path is None:
             return np.zeros(image_size(self.image_path), dtype=bool)
-        mask = self._mask()
         if self.mask_encoding == "nonzero":
-            return mask != 0
-        found = (mask != 0) & ~_is_void(mask)
-        if not found.any() and _is_void(mask).any():
+            return self._check_size(read_mask(self.invalid_path), self.invalid_path)
+        mask = self._anomalies()
+        found = (mask != 0) & (mask != VOID)
+        if not found.any() and (mask == VOID).any():
             warnings.warn(
                 f"The mask {self.invalid_path} holds 0 and 255 only: 255 counts as void, so there is no anomaly in it; "
                 "write anomalies as 1 if that is what 255 means.",
@@ -90,20 +91,20 @@ class Sample:
         """Pixels that the mask leaves out of every count, bool, shape (H, W); raises as :meth:`invalid` does."""
         if self.invalid_path is None or self.mask_encoding == "nonzero":
             return np.zeros(image_size(self.image_path), dtype=bool)
-        return _is_void(self._mask())
+        return self._anomalies() == VOID
 
-    def _mask(self) -> np.ndarray:
-        mask = read_mask(self.invalid_path)
-        self._check_size(mask, self.invalid_path)
-        return mask
+    def _anomalies(self) -> np.ndarray:
+        """A mask of more than two values, which have to be exact: no colours, nothing above 255."""
+        return self._check_size(read_ids(self.invalid_path, "mask"), self.invalid_path)
 
-    def _check_size(self, array: np.ndarray, path: Path) -> None:
+    def _check_size(self, array: np.ndarray, path: Path) -> np.ndarray:
         (rows, columns), size = array.shape, image_size(self.image_path)
         if (rows, columns) != size:
             raise DatasetError(
                 f"{path} has {rows}x{columns} pixels (height x width) but its image {self.image_path} has "
                 f"{size[0]}x{size[1]}; resize it to the image (nearest neighbour) or replace it."
             )
+        return array
 
 
 class Dataset(Sequence[Sample]):
@@ -131,8 +132,3 @@ class Dataset(Sequence[Sample]):
 
     def __repr__(self) -> str:
         return f"Dataset({self.name}/{self.split}, {len(self)} images, {self.root})"
-
-
-def _is_void(mask: np.ndarray) -> np.ndarray:
-    """A file of 1 bit has no 255."""
-    return np.zeros(mask.shape, bool) if mask.dtype == bool else mask == VOID

@@ -1,37 +1,30 @@
-"""PyTorch files without Python's unpickler at work: tensors and plain values are read, nothing in the file is called.
+"""The pickle in a PyTorch file, without Python's unpickler at work: nothing that the file names is imported or called.
 
 Training tools put objects of their own beside the weights (loggers, configs, numbers of NumPy). Each becomes an inert
 stand-in that keeps what it was given and can do nothing. Stricter than ``torch.load(weights_only=True)``, which refuses
-such files, and bounded: declared sizes are checked before memory is taken.
+such files, and bounded: no opcode takes more time or memory than its own length asks for.
 
-Source: the zip and the older layout of ``torch.save`` as ``torch/serialization.py`` writes them.
+Source: the opcodes of ``pickle.py``; storages and tensors as ``torch/serialization.py`` and ``torch/_utils.py`` write
+them.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import os
 import pickle
 import struct
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from torch import Tensor
 
 from .errors import CheckpointError
 
-MAX_OPCODES = 3_000_000
-"""Steps of a pickle; the official XL file with its optimizer has about 200 000."""
-MAX_GIB = 16
-"""Largest checkpoint that is read; ``IOOD_MAX_CHECKPOINT_GB`` sets another limit."""
+MAX_OPCODES = 500_000
+"""Steps of a pickle: weights of an XL model with their optimizer take about 150 000."""
 MAX_PICKLE = 1 << 28
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 DTYPES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -46,28 +39,52 @@ DTYPES = {
 }
 DANGEROUS = (
     *("os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "pty", "runpy", "importlib", "ctypes", "code"),
-    *("commands", "webbrowser", "pickle", "marshal", "types", "inspect", "asyncio", "multiprocessing", "operator"),
+    *(
+        "commands",
+        "webbrowser",
+        "pickle",
+        "marshal",
+        "types",
+        "inspect",
+        "io",
+        "_io",
+        "asyncio",
+        "multiprocessing",
+        "operator",
+    ),
 )
 """Modules that no training tool puts into a checkpoint; a file that names one is refused, though nothing would run."""
 DANGEROUS_BUILTINS = ("eval", "exec", "compile", "__import__", "open", "input", "breakpoint", "globals", "vars")
 MAX_CLASSES = 10_000
+MAX_NAME = 1000
+MAX_DIMENSIONS = 64
+
+
+PLAIN = (str, bytes, int, float, torch.dtype, type, type(None))
 
 
 class StandIn:
     """Object of a class that is not imported; it keeps items and state, so that names in them can be looked up."""
 
+    __slots__ = ("_parts",)
     named = "?"
 
-    def __new__(cls, *_: Any, **__: Any) -> StandIn:
-        made = object.__new__(cls)
-        made.items = {}
-        return made
+    def __init__(self, given: Sequence[Any] = ()) -> None:
+        # Kept as they are: a copy of one large dictionary for each of many objects would fill the memory.
+        self._parts: list[dict] = [{}, *(part for part in given[:4] if isinstance(part, dict))]
 
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
+    @property
+    def items(self) -> dict:
+        """What was given to the object by name."""
+        return {key: value for part in {id(part): part for part in self._parts}.values() for key, value in part.items()}
+
+    def keep(self, state: Any) -> None:
+        """Take a dictionary; anything else is forgotten."""
+        if isinstance(state, dict):
+            self._parts.append(state)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self.items[key] = value
+        self._parts[0][key] = value
 
     def append(self, value: Any) -> None:
         """Lists and sets of other people end here."""
@@ -77,7 +94,7 @@ class StandIn:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where the numbers of a tensor are; :meth:`PickledFile.read` fetches them."""
+    """Where the numbers of a tensor are; :meth:`iood_helpers.torch_files.TorchFile.read` fetches them."""
 
     dtype: torch.dtype
     key: str
@@ -88,15 +105,19 @@ class StoredTensor:
 
 
 @dataclass(frozen=True)
-class _Storage:
+class Storage:
     dtype: torch.dtype
     key: str
     numel: int
 
 
-def _tensor(storage: _Storage, offset: int, size: tuple, stride: tuple, *_: Any) -> StoredTensor:
+def _tensor(storage: Storage | StandIn, offset: int, size: tuple, stride: tuple, *_: Any) -> StoredTensor | StandIn:
+    if isinstance(storage, StandIn):
+        return storage
+    if len(size) > MAX_DIMENSIONS or len(stride) != len(size):
+        raise pickle.UnpicklingError("a tensor of an impossible shape")
     numbers = (offset, *size, *stride)
-    if not isinstance(storage, _Storage) or not all(isinstance(n, int) and n >= 0 for n in numbers):
+    if not isinstance(storage, Storage) or not all(isinstance(n, int) and n >= 0 for n in numbers):
         raise pickle.UnpicklingError("a tensor of an impossible shape")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if math.prod(size) > storage.numel or (math.prod(size) and last >= storage.numel):
@@ -104,11 +125,47 @@ def _tensor(storage: _Storage, offset: int, size: tuple, stride: tuple, *_: Any)
     return StoredTensor(storage.dtype, storage.key, storage.numel, offset, tuple(size), tuple(stride))
 
 
-def _parameter(data: StoredTensor, *_: Any) -> StoredTensor:
+def _parameter(data: StoredTensor | StandIn, *_: Any) -> StoredTensor | StandIn:
     return data
 
 
-class _Unpickler(pickle._Unpickler):
+def _of_type(rebuild: Callable, kind: Any, arguments: tuple, *_: Any) -> StoredTensor | StandIn:
+    """A tensor that somebody gave an attribute; subclasses of tensors are not read."""
+    if rebuild is _tensor and getattr(kind, "named", "") in ("torch._tensor.Tensor", "torch.Tensor"):
+        return _tensor(*arguments[:8])
+    return StandIn()
+
+
+def _ordered_dict() -> dict:
+    return {}
+
+
+def _size(numbers: tuple = ()) -> tuple:
+    if not isinstance(numbers, tuple):
+        raise pickle.UnpicklingError("a size that is no tuple")
+    return numbers
+
+
+def _check_key(key: Any) -> None:
+    """Only plain keys: hashing forty tuples, each of which holds the one before it twice, would never end."""
+    if not isinstance(key, (*PLAIN, StandIn)) and not (
+        type(key) is tuple and all(isinstance(part, PLAIN) for part in key)
+    ):
+        raise pickle.UnpicklingError("a key of an unusual kind")
+
+
+def _with_keys(load: Callable, step: int) -> Callable:
+    """The opcode, after a look at the keys among what was marked (every ``step``-th)."""
+
+    def checked(self: Unpickler) -> None:
+        for key in self.stack[::step]:
+            _check_key(key)
+        load(self)
+
+    return checked
+
+
+class Unpickler(pickle._Unpickler):
     """Python's own slow unpickler: its memo is a dictionary, where the fast one's grows to the largest index named."""
 
     dispatch = dict(pickle._Unpickler.dispatch)
@@ -134,6 +191,8 @@ class _Unpickler(pickle._Unpickler):
         raise CheckpointError(f"The checkpoint {self._path} holds a pickle without an end; ask for the weights alone.")
 
     def find_class(self, module: str, name: str) -> Any:
+        if len(module) + len(name) > MAX_NAME:
+            raise pickle.UnpicklingError("a class with a name of a thousand letters")
         known = _KNOWN.get((module, name))
         if known is not None:
             return known
@@ -145,162 +204,79 @@ class _Unpickler(pickle._Unpickler):
                 f"The checkpoint {self._path} names {module}.{name}, which could execute code, so it was not loaded; "
                 "ask its author for a file with tensors only."
             )
-        full = f"{module}.{name}"
-        if len(self._classes) > MAX_CLASSES:
-            raise pickle.UnpicklingError("thousands of classes")
-        return self._classes.setdefault(full, type("StandIn", (StandIn,), {"named": full}))
+        if (module, name) not in self._classes:
+            if len(self._classes) >= MAX_CLASSES:
+                raise pickle.UnpicklingError("thousands of classes")
+            self._classes[module, name] = type("StandIn", (StandIn,), {"named": f"{module}.{name}", "__slots__": ()})
+        return self._classes[module, name]
 
-    def persistent_load(self, pid: Any) -> _Storage:
+    def persistent_load(self, pid: Any) -> Storage | StandIn:
         kind, dtype, key, _, numel = pid[:5]
-        if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(numel, int) or numel < 0:
+        if isinstance(dtype, type) and issubclass(dtype, StandIn):
+            return dtype()  # quantized or complex numbers
+        if isinstance(key, int):  # as the key of the older layout may be
+            key = str(key)
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str):
             raise pickle.UnpicklingError("a storage of an unknown kind")
-        return _Storage(dtype, str(key), numel)
+        if not isinstance(numel, int) or numel < 0 or pid[5:] not in ((), (None,)):
+            raise pickle.UnpicklingError("a storage that is part of another one")
+        return Storage(dtype, key, numel)
+
+    def _call(self, maker: Any, arguments: Sequence[Any]) -> Any:
+        """Only functions of this module are ever called."""
+        if isinstance(maker, type) and issubclass(maker, StandIn):
+            return maker(arguments)
+        if len(arguments) > 8 or not any(maker is known for known in _KNOWN.values()):
+            raise pickle.UnpicklingError("a call of something else than a class")
+        return maker(*arguments)
+
+    def _instantiate(self, maker: Any, arguments: Sequence[Any]) -> None:  # for the opcodes INST and OBJ
+        self.append(self._call(maker, arguments))
+
+    def _reduce(self) -> None:
+        arguments, maker = self.stack.pop(), self.stack.pop()
+        self.append(self._call(maker, arguments))
+
+    def _newobj_ex(self) -> None:
+        keywords, arguments, maker = self.stack.pop(), self.stack.pop(), self.stack.pop()
+        self.append(self._call(maker, (keywords, *arguments[:4])))
 
     def _build(self) -> None:
         """State goes to stand-ins only; whatever else it is given to, is left as it is."""
         state = self.stack.pop()
-        if isinstance(self.stack[-1], StandIn) and isinstance(state, dict):
-            self.stack[-1].items.update(state)
+        if isinstance(self.stack[-1], StandIn):
+            self.stack[-1].keep(state)
+
+    def _setitem(self) -> None:
+        _check_key(self.stack[-2])
+        self.load_setitem()
 
     def _bytearray(self) -> None:
         (size,) = struct.unpack("<Q", self.read(8))
         self.append(self.read(min(size, MAX_PICKLE)))
 
-    dispatch[pickle.BUILD[0]] = _build
-    dispatch[pickle.BYTEARRAY8[0]] = _bytearray
+    dispatch |= {
+        pickle.REDUCE[0]: _reduce,
+        pickle.NEWOBJ[0]: _reduce,
+        pickle.NEWOBJ_EX[0]: _newobj_ex,
+        pickle.BUILD[0]: _build,
+        pickle.SETITEM[0]: _setitem,
+        pickle.BYTEARRAY8[0]: _bytearray,
+        pickle.SETITEMS[0]: _with_keys(pickle._Unpickler.load_setitems, 2),
+        pickle.DICT[0]: _with_keys(pickle._Unpickler.load_dict, 2),
+        pickle.ADDITEMS[0]: _with_keys(pickle._Unpickler.load_additems, 1),
+        pickle.FROZENSET[0]: _with_keys(pickle._Unpickler.load_frozenset, 1),
+    }
+    for _code in (pickle.EXT1, pickle.EXT2, pickle.EXT4):  # a registry of classes that no file of PyTorch uses
+        del dispatch[_code[0]]
 
 
 _KNOWN: dict[tuple[str, str], Callable] = {
-    ("collections", "OrderedDict"): dict,
-    ("torch", "Size"): tuple,
+    ("collections", "OrderedDict"): _ordered_dict,
+    ("torch", "Size"): _size,
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
+    ("torch._tensor", "_rebuild_from_type_v2"): _of_type,
 }
-
-
-class PickledFile:
-    """An open PyTorch file: its content with tensors to be fetched.
-
-    Attributes
-    ----------
-    content
-        What was saved, with :class:`StoredTensor` for tensors and :class:`StandIn` for foreign objects.
-    """
-
-    def __init__(self, content: Any, fetch: Callable[[str, int], bytearray]) -> None:
-        self.content, self._fetch = content, fetch
-
-    def read(self, stored: StoredTensor) -> Tensor:
-        """The tensor, in memory of its own."""
-        flat = torch.frombuffer(self._fetch(stored.key, stored.numel * stored.dtype.itemsize), dtype=torch.uint8)
-        flat = flat.view(stored.dtype)
-        return flat.as_strided(stored.size, stored.stride, stored.offset)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[PickledFile]:
-    """Open a file of ``torch.save``.
-
-    Raises
-    ------
-    CheckpointError
-        If it is damaged, too large, or names code.
-    """
-    limit = float(os.environ.get("IOOD_MAX_CHECKPOINT_GB") or MAX_GIB)
-    if path.stat().st_size > limit * 2**30:
-        raise CheckpointError(
-            f"The checkpoint {path} is larger than {limit:g} GiB; set IOOD_MAX_CHECKPOINT_GB if you trust it."
-        )
-    with path.open("rb") as stream:
-        start = stream.read(4)
-        stream.seek(0)
-        try:
-            file = _open_zip(stream, path) if start.startswith(b"PK") else _open_legacy(stream, path)
-            yield file
-        except CheckpointError:
-            raise
-        except (zipfile.BadZipFile, *_DAMAGE) as error:
-            raise CheckpointError(
-                f"The checkpoint {path} is damaged or not a PyTorch file; download it again."
-            ) from error
-
-
-_DAMAGE = (
-    *(pickle.UnpicklingError, EOFError, OSError, struct.error, ValueError, TypeError, KeyError, IndexError),
-    *(AttributeError, AssertionError, OverflowError, RecursionError, NotImplementedError, RuntimeError, MemoryError),
-)
-"""What a damaged pickle or zip makes of the code that reads it."""
-
-
-def _open_zip(stream: BinaryIO, path: Path) -> PickledFile:
-    archive = zipfile.ZipFile(stream)
-    members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
-    if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in members.values()):
-        raise CheckpointError(f"The checkpoint {path} was packed by another program than PyTorch; get the original.")
-    total = sum(info.file_size for info in members.values())
-    if "data.pkl" not in members or total > path.stat().st_size or members["data.pkl"].file_size > MAX_PICKLE:
-        raise pickle.UnpicklingError("no pickle of this size in the archive")
-    if "byteorder" in members and archive.read(members["byteorder"])[:6] != b"little":
-        raise CheckpointError(
-            f"The checkpoint {path} comes from a big-endian machine; convert it to safetensors there."
-        )
-
-    def fetch(key: str, size: int) -> bytearray:
-        info = members[f"data/{key}"]
-        if info.file_size != size:
-            raise EOFError
-        content = bytearray(size)
-        with archive.open(info) as member:  # checks the CRC when the last byte is read
-            if member.readinto(content) != size or member.read(1):
-                raise EOFError
-        return content
-
-    return PickledFile(_Unpickler(io.BytesIO(archive.read(members["data.pkl"])), path).load(), fetch)
-
-
-def _open_legacy(stream: BinaryIO, path: Path) -> PickledFile:
-    if _Unpickler(stream, path).load() != LEGACY_MAGIC:
-        raise pickle.UnpicklingError("another kind of file")
-    _Unpickler(stream, path).load()  # version of the protocol
-    system = _Unpickler(stream, path).load()
-    if not system.get("little_endian", True):
-        raise CheckpointError(
-            f"The checkpoint {path} comes from a big-endian machine; convert it to safetensors there."
-        )
-    unpickler = _LegacyUnpickler(stream, path)
-    content = unpickler.load()
-    keys = _Unpickler(stream, path).load()
-    places, end = {}, path.stat().st_size
-    for key in keys:
-        (numel,) = struct.unpack("<q", stream.read(8))
-        size = numel * unpickler.widths[str(key)]
-        places[str(key)] = stream.tell(), size
-        if numel < 0 or stream.seek(size, os.SEEK_CUR) > end:
-            raise EOFError
-
-    def fetch(key: str, size: int) -> bytearray:
-        place, stored = places[key]
-        if size != stored:
-            raise EOFError
-        stream.seek(place)
-        content = bytearray(size)
-        if stream.readinto(content) != size:
-            raise EOFError
-        return content
-
-    return PickledFile(content, fetch)
-
-
-class _LegacyUnpickler(_Unpickler):
-    """Notes the bytes per number of each storage, which the older layout does not repeat."""
-
-    def __init__(self, stream: BinaryIO, path: Path) -> None:
-        super().__init__(stream, path)
-        self.widths: dict[str, int] = {}
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        storage = super().persistent_load(pid)
-        self.widths[storage.key] = storage.dtype.itemsize
-        return storage

@@ -17,10 +17,9 @@ from iood_helpers.datasets import (
     MINI_LAYOUT,
     camvid_classes,
     load_dataset,
-    read_image,
 )
 from iood_helpers.errors import DatasetError
-from iood_helpers.images import read_ids, read_mask
+from iood_helpers.images import read_ids
 
 HEIGHT, WIDTH = 36, 48
 
@@ -320,133 +319,6 @@ def test_label_formats_whose_values_do_not_fit(sample):
     Image.fromarray(labels().astype(np.float32)).save(sample.label_path.with_suffix(".tif"))
     with pytest.raises(DatasetError, match="mode F"):
         read_ids(sample.label_path.with_suffix(".tif"))
-
-
-# pictures of any kind
-
-
-def converted(mode: str) -> Image.Image:
-    picture = Image.fromarray(colours())
-    if mode == "RGBA":
-        picture.putalpha(7)
-        return picture
-    if mode == "LA":
-        return Image.merge("LA", [picture.convert("L"), Image.new("L", picture.size, 7)])
-    return picture.convert(mode)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK"])
-def test_modes_give_rgb(tmp_path, mode):
-    picture = converted(mode)
-    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
-    picture.save(path)
-    expected = {"RGBA": colours(), "LA": np.repeat(np.array(picture)[..., :1], 3, axis=-1)}.get(mode)
-    if expected is None:
-        expected = np.array(picture.convert("RGB"))
-    for form in (path, str(path), picture):
-        read = read_image(form)
-        assert read.dtype == np.uint8 and read.shape == (HEIGHT, WIDTH, 3)
-        np.testing.assert_array_equal(read, expected)
-
-
-def test_sixteen_bit_grey_is_scaled(tmp_path):
-    values = np.linspace(0, 65535, HEIGHT * WIDTH).round().astype(np.uint16).reshape(HEIGHT, WIDTH)
-    path = save(tmp_path / "x.png", values)
-    expected = np.round(values / 257).astype(np.uint8)
-    for form in (path, values, Image.fromarray(values.astype(np.int32))):
-        np.testing.assert_array_equal(read_image(form), np.repeat(expected[..., None], 3, axis=-1))
-    with pytest.raises(DatasetError, match=r"0\.\.65535"):
-        read_image(Image.fromarray(values.astype(np.int32) * 2))
-    with pytest.raises(DatasetError, match="floating point"):
-        read_image(Image.fromarray(values.astype(np.float32)))
-
-
-def test_alpha_of_a_mask_does_not_count(tmp_path):
-    mask = np.zeros((HEIGHT, WIDTH, 4), dtype=np.uint8)
-    mask[..., 3] = 255
-    mask[2, 3, 1] = 9
-    assert np.argwhere(read_mask(save(tmp_path / "x.png", mask))).tolist() == [[2, 3]]
-
-
-def test_palette_with_transparency(tmp_path, recwarn):
-    picture = Image.fromarray(colours()).convert("P")
-    picture.save(tmp_path / "x.png", transparency=bytes(range(256)))
-    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), np.array(picture.convert("RGB")))
-    assert not recwarn.list
-
-
-def test_arrays(tmp_path):
-    image = colours()
-    assert read_image(image) is image
-    grey = image[..., 0]
-    for form in (grey, grey[..., None]):
-        np.testing.assert_array_equal(read_image(form), np.repeat(grey[..., None], 3, axis=-1))
-    np.testing.assert_array_equal(read_image(np.dstack([image, grey])), image)
-    assert read_image(image[:, ::-1]).flags.c_contiguous
-    assert set(np.unique(read_image(grey > 100))) == {0, 255}
-    for wrong, words in (
-        (image / 255.0, "float64"),
-        (image.transpose(2, 0, 1), "shape"),
-        (image[None], "shape"),
-        (image.astype(np.int64), "int64"),
-    ):
-        with pytest.raises(DatasetError, match=words):
-            read_image(wrong)
-    with pytest.raises(DatasetError, match="type list"):
-        read_image(image.tolist())
-
-
-def test_exif_orientation_is_left_alone(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(colours()).save(tmp_path / "x.png", exif=exif)
-    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), colours())
-
-
-@pytest.mark.parametrize("size", [(31, 64), (64, 31), (1, 1)])
-def test_small_images_are_refused(tmp_path, size):
-    image = np.zeros((*size, 3), dtype=np.uint8)
-    with pytest.raises(DatasetError, match=f"{size[0]}x{size[1]}.*at least 32"):
-        read_image(image)
-    with pytest.raises(DatasetError, match=r"x\.png has"):
-        read_image(save(tmp_path / "x.png", image))
-    assert read_image(np.zeros((32, 32, 3), dtype=np.uint8)).shape == (32, 32, 3)
-
-
-@pytest.mark.filterwarnings("ignore:Truncated File Read")
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".gif"])
-def test_every_truncation_is_an_error_or_the_image(tmp_path, suffix):
-    whole = tmp_path / f"whole{suffix}"
-    Image.fromarray(colours()).save(whole)
-    content = whole.read_bytes()
-    part = tmp_path / f"part{suffix}"
-    failed = 0
-    for length in range(0, len(content), max(1, len(content) // 60)):
-        part.write_bytes(content[:length])
-        try:
-            # a file that lost only its end marker still holds every pixel
-            np.testing.assert_array_equal(read_image(part), read_image(whole))
-        except DatasetError as error:
-            assert str(part) in str(error)
-            failed += 1
-    assert failed > 50
-
-
-def test_no_image_at_all(tmp_path):
-    with pytest.raises(DatasetError, match="does not exist"):
-        read_image(tmp_path / "nothing.png")
-    with pytest.raises(DatasetError, match="does not exist"):
-        read_image(tmp_path)
-    (tmp_path / "text.png").write_text("not an image")
-    with pytest.raises(DatasetError, match=r"text\.png cannot be read"):
-        read_image(tmp_path / "text.png")
-
-
-def test_decompression_bomb(tmp_path, monkeypatch):
-    path = save(tmp_path / "x.png", colours())
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(DatasetError, match=r"x\.png cannot be read"):
-        read_image(path)
 
 
 # shipped and real data

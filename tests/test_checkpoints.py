@@ -1,0 +1,374 @@
+"""Weights of other people: read with the right values, or refused in one sentence; nothing in a file is ever called."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import http.server
+import io
+import os
+import pickle
+import sys
+import threading
+import zipfile
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from synthetic_checkpoint import HistoryBuffer, write_official_checkpoint
+
+from iood_helpers import checkpoints, load_segmenter, unpickling
+from iood_helpers.checkpoints import load_checkpoint
+from iood_helpers.classes import CLASS_NAMES
+from iood_helpers.errors import CheckpointError
+from iood_helpers.paths import checkpoints_dir
+
+NANO = checkpoints_dir() / "nano.pth"
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return torch.load(NANO, weights_only=True)["state_dict"]
+
+
+def saved(path, content, **options):
+    torch.save(content, path, **options)
+    return path
+
+
+def same(found, wanted):
+    assert set(found) == set(wanted)
+    for name, tensor in wanted.items():
+        assert torch.equal(found[name], tensor), name  # the same numbers, stored and read
+
+
+# what beside the weights is in a file
+
+
+def test_read_as_pytorch_reads(weights):
+    same(load_checkpoint(NANO).state_dict, weights)
+
+
+def test_the_older_layout_is_read(weights, tmp_path):
+    path = saved(tmp_path / "old.pth", {"state_dict": weights}, _use_new_zipfile_serialization=False)
+    same(load_checkpoint(path).state_dict, weights)
+
+
+def test_shared_and_transposed_tensors_keep_their_numbers(tmp_path):
+    base = torch.arange(24.0).reshape(4, 6)
+    content = {"a.weight": base, "b.weight": base.T, "c.weight": base[1:3, ::2], "d.bias": torch.tensor(3)}
+    for layout in (True, False):
+        path = saved(tmp_path / "views.pth", content, _use_new_zipfile_serialization=layout)
+        same(load_checkpoint(path).state_dict, content)
+
+
+def test_foreign_objects_are_neither_imported_nor_called(weights, tmp_path):
+    """A class of a module that exists while writing, and whose import or use would be noticed while reading."""
+    module = ModuleType("training_tool")
+    source = "class Thing(dict):\n    def __reduce__(self): return make, (1,), {1: 2}, iter([3]), iter([(4, 5)])\n"
+    source += "def make(n): return Thing()\n"
+    exec(source, module.__dict__)
+    module.Thing.__module__ = module.make.__module__ = "training_tool"
+    sys.modules["training_tool"] = module
+    try:
+        meta = {"thing": module.Thing(), "score": np.float64(0.8), "array": np.arange(5), "log": HistoryBuffer([1.0])}
+        path = saved(tmp_path / "x.pth", {"meta": meta | {"CLASSES": list(CLASS_NAMES)}, "state_dict": weights})
+    finally:
+        del sys.modules["training_tool"]
+    loaded = load_checkpoint(path)
+    same(loaded.state_dict, weights)
+    assert "training_tool" not in sys.modules
+    assert isinstance(loaded.meta["thing"], unpickling.StandIn) and loaded.meta["thing"].named == "training_tool.make"
+    assert loaded.meta["CLASSES"] == list(CLASS_NAMES)
+
+
+class Evil:
+    def __init__(self, call, *arguments):
+        self.reduced = call, arguments
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@pytest.mark.parametrize("call", [os.system, builtins.eval, builtins.exec, builtins.open, pickle.loads])
+@pytest.mark.parametrize("layout", [True, False])
+def test_files_that_name_code_are_refused_and_nothing_runs(weights, tmp_path, call, layout):
+    canary = tmp_path / "canary"
+    argument = f"touch {canary}" if call is os.system else f"__import__('os').mknod({str(canary)!r})"
+    argument = argument.encode() if call is pickle.loads else argument
+    content = {"state_dict": weights, "meta": {"x": Evil(call, argument)}}
+    path = saved(tmp_path / "evil.pth", content, _use_new_zipfile_serialization=layout)
+    with pytest.raises(CheckpointError, match=r"evil\.pth names .*could execute code"):
+        load_checkpoint(path)
+    assert not canary.exists()
+
+
+def test_state_cannot_be_given_to_what_the_reader_uses(weights, tmp_path):
+    """BUILD on the functions that rebuild tensors would change them for every later file."""
+    before = dict(vars(unpickling._tensor))
+    build = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00aK\x01sb."
+    (tmp_path / "x.pth").write_bytes(zipped(build))
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path / "x.pth")
+    assert dict(vars(unpickling._tensor)) == before
+
+
+def zipped(pickled, **members):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a/data.pkl", pickled)
+        archive.writestr("a/version", "3\n")
+        for name, content in members.items():
+            archive.writestr(f"a/data/{name}", content)
+    return stream.getvalue()
+
+
+# prefixes and averaged weights
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module.", "model.", "net.module."],
+)
+def test_names_lose_what_wrappers_put_before_them(weights, tmp_path, prefix):
+    path = saved(tmp_path / "w.pth", {"state_dict": {prefix + name: tensor for name, tensor in weights.items()}})
+    same(load_checkpoint(path).state_dict, weights)
+    save_file({prefix + n: t.contiguous() for n, t in weights.items()}, tmp_path / "w.safetensors")
+    same(load_checkpoint(tmp_path / "w.safetensors").state_dict, weights)
+
+
+def test_a_compiled_part_loses_its_name_too(weights, tmp_path):
+    inner = {name.replace("backbone.", "backbone._orig_mod."): tensor for name, tensor in weights.items()}
+    same(load_checkpoint(saved(tmp_path / "w.pth", {"state_dict": inner})).state_dict, weights)
+
+
+def test_averaged_weights(weights, tmp_path):
+    other = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    both = saved(tmp_path / "both.pth", {"ema_state_dict": other, "state_dict": weights})
+    same(load_checkpoint(both).state_dict, weights)  # mmengine's hook has exchanged them
+    only = saved(tmp_path / "only.pth", {"state_dict_ema": other})
+    same(load_checkpoint(only).state_dict, other)
+    averaged = {f"module.{name}": tensor for name, tensor in weights.items()} | {"n_averaged": torch.tensor(7)}
+    same(load_checkpoint(saved(tmp_path / "swa.pth", averaged)).state_dict, weights)
+    copies = weights | {f"ema_{name.replace('.', '_')}": tensor + 1 for name, tensor in weights.items()}
+    with pytest.warns(UserWarning, match="averaged weights .ema_.* not used"):
+        same(load_checkpoint(saved(tmp_path / "old.pth", {"state_dict": copies})).state_dict, weights)
+
+
+# precision
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_other_precisions_become_float32(weights, tmp_path, kind, suffix):
+    stored = {name: (t.to(kind) if t.is_floating_point() else t).contiguous() for name, t in weights.items()}
+    path = tmp_path / f"w.{suffix}"
+    save_file(stored, path) if suffix == "safetensors" else torch.save({"state_dict": stored}, path)
+    loaded = load_checkpoint(path)
+    same(loaded.state_dict, {n: t.float() if t.is_floating_point() else t for n, t in stored.items()})
+    assert loaded.stored == str(kind).removeprefix("torch.")
+    assert all(t.dtype in (torch.float32, torch.int64) for t in loaded.state_dict.values())
+
+
+def test_the_official_form(tmp_path):
+    """Half precision, 150 rows, optimizer state and foreign objects: as the files of the model zoo are."""
+    path = write_official_checkpoint(tmp_path / "upernet_internimage_nano_cityscapes.pth", "nano")
+    stored = torch.load(path, weights_only=False)["state_dict"]
+    loaded = load_checkpoint(path)
+    same(loaded.state_dict, {n: t.float() if t.is_floating_point() else t for n, t in stored.items()})
+    assert (loaded.size, loaded.num_classes, loaded.stored) == ("nano", 150, "float16")
+    with pytest.warns(UserWarning, match="150 rows; the first 19"):
+        segmenter = load_segmenter(path)
+    prediction = segmenter.predict(np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))
+    assert np.isfinite(prediction.logits).all() and prediction.confidence.max() <= 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(weights, tmp_path, value):
+    name = "backbone.patch_embed.conv1.weight"
+    spoiled = {**weights, name: weights[name].clone()}
+    spoiled[name][0, 0, 0, 0] = value
+    with pytest.raises(CheckpointError, match=f"NaN or infinite weights in {name}"):
+        load_checkpoint(saved(tmp_path / "w.pth", spoiled))
+
+
+def test_weights_of_other_kinds_are_named(tmp_path):
+    sparse = torch.eye(3).to_sparse()
+    quantized = torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)
+    for tensor in (sparse, quantized, torch.ones(2, device="meta")):
+        with pytest.raises(CheckpointError, match=r"w\.pth holds weights of a kind that is not read: a\.weight"):
+            load_checkpoint(saved(tmp_path / "w.pth", {"a.weight": tensor, "b.weight": torch.ones(1)}))
+
+
+# other classes
+
+
+def other_classes():
+    names = ("wall", "building", "sky", "floor", "tree", "ceiling", "road", "bed", *(f"thing {i}" for i in range(142)))
+    return [{"CLASSES": names}, {"dataset_meta": {"classes": names}}, {"dataset_meta": {"CLASSES": list(names)}}]
+
+
+@pytest.mark.parametrize("meta", other_classes())
+def test_other_classes_are_refused_with_their_names(weights, tmp_path, meta):
+    with pytest.raises(CheckpointError, match="than the 19 of Cityscapes: wall, building, sky.*150 in all"):
+        load_checkpoint(saved(tmp_path / "w.pth", {"meta": meta, "state_dict": weights}))
+
+
+def test_the_right_classes_are_taken_in_any_spelling(weights, tmp_path):
+    for names in (
+        CLASS_NAMES,
+        [name.title() for name in CLASS_NAMES],
+        (*CLASS_NAMES, "rest"),
+        CLASS_NAMES[:1],
+        None,
+        (),
+    ):
+        load_checkpoint(saved(tmp_path / "w.pth", {"meta": {"CLASSES": names}, "state_dict": weights}))
+    swapped = [CLASS_NAMES[1], CLASS_NAMES[0], *CLASS_NAMES[2:]]
+    with pytest.raises(CheckpointError, match="other classes"):
+        load_checkpoint(saved(tmp_path / "w.pth", {"meta": {"CLASSES": swapped}, "state_dict": weights}))
+
+
+def test_ade20k_is_refused_by_name_and_by_checksum(tmp_path, monkeypatch):
+    path = write_official_checkpoint(tmp_path / "upernet_internimage_t_512_160k_ade20k.pth", "nano", foreign=False)
+    with pytest.raises(CheckpointError, match="trained on ADE20K"):
+        load_checkpoint(path)
+    path = path.rename(tmp_path / "mine.pth")
+    assert load_checkpoint(path).num_classes == 150
+    monkeypatch.setattr(checkpoints, "ADE20K", {checkpoints.file_sha256(path)})
+    with pytest.raises(CheckpointError, match="trained on ADE20K"):
+        load_checkpoint(path)
+
+
+# damage and size
+
+
+def test_a_file_cut_anywhere_is_named(weights, tmp_path):
+    for layout in (True, False):
+        whole = saved(
+            tmp_path / "w.pth",
+            {"a.weight": weights["backbone.patch_embed.conv1.weight"]},
+            _use_new_zipfile_serialization=layout,
+        ).read_bytes()
+        for cut in range(0, len(whole) - 1, 97):
+            (tmp_path / "cut.pth").write_bytes(whole[:cut])
+            with pytest.raises(CheckpointError, match=r"cut\.pth"):
+                load_checkpoint(tmp_path / "cut.pth")
+
+
+def test_a_flipped_weight_is_noticed(tmp_path):
+    path = saved(tmp_path / "w.pth", {"a.weight": torch.ones(1000)})
+    content = bytearray(path.read_bytes())
+    place = content.index(torch.ones(50).numpy().tobytes())
+    content[place + 100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x80", b"<html><body>Please log in</body></html>", b"PK\x03\x04", bytes(100)]
+)
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_what_is_no_checkpoint_is_named(tmp_path, content, suffix):
+    (tmp_path / f"w.{suffix}").write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"w\.{suffix} is damaged or not"):
+        load_checkpoint(tmp_path / f"w.{suffix}")
+    with pytest.raises(CheckpointError, match="neither a file nor a known name"):
+        load_checkpoint(tmp_path)
+
+
+def test_small_files_stay_small(tmp_path):
+    """Pickles of some bytes that would fill the memory, and an archive that would grow a thousandfold."""
+    huge = {
+        "memo": b"\x80\x02}r\xff\xff\xff\x7f0N.",
+        "bytearray": b"\x80\x02cbuiltins\nbytearray\n(\x8a\x06" + (4 * 10**10).to_bytes(6, "little") + b"tR.",
+        "bytearray8": b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b"x.",
+        "binbytes8": b"\x80\x04\x8e" + (1 << 40).to_bytes(8, "little") + b"x.",
+    }
+    for name, pickled in huge.items():
+        (tmp_path / f"{name}.pth").write_bytes(zipped(pickled))
+        with pytest.raises(CheckpointError, match=name):
+            load_checkpoint(tmp_path / f"{name}.pth")
+    with zipfile.ZipFile(tmp_path / "deflated.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", pickle.dumps({}, 2))
+        archive.writestr("a/data/0", bytes(50_000_000))
+    with pytest.raises(CheckpointError, match="packed by another program"):
+        load_checkpoint(tmp_path / "deflated.pth")
+
+
+def test_a_tensor_larger_than_what_is_stored_is_refused(tmp_path):
+    """A view of one number a billion times, as a stride of zero would have it."""
+    path = saved(tmp_path / "w.pth", {"a.weight": torch.ones(1).expand(1 << 30)})
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(path)
+
+
+def test_limits_can_be_set(monkeypatch):
+    monkeypatch.setenv("IOOD_MAX_CHECKPOINT_GB", "0.001")
+    with pytest.raises(CheckpointError, match="larger than 0.001 GiB; set IOOD_MAX_CHECKPOINT_GB"):
+        load_checkpoint(NANO)
+
+
+def test_a_pickle_without_an_end_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpickling, "MAX_OPCODES", 1000)
+    (tmp_path / "w.pth").write_bytes(zipped(b"\x80\x02" + b"}0" * 2000 + b"N."))
+    with pytest.raises(CheckpointError, match="without an end"):
+        load_checkpoint(tmp_path / "w.pth")
+
+
+# downloads
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setenv("IOOD_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "www").mkdir()
+    running = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path / "www"))
+    )
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield tmp_path / "www", f"http://127.0.0.1:{running.server_address[1]}"
+    running.shutdown()
+    running.server_close()
+
+
+def test_files_of_one_name_at_two_addresses_are_two(server, weights):
+    folder, url = server
+    for place, value in (("a", 1.0), ("b", 2.0)):
+        (folder / place).mkdir()
+        saved(folder / place / "best.pth", {"x.weight": torch.full((2,), value)})
+    values = [load_checkpoint(f"{url}/{place}/best.pth").state_dict["x.weight"][0].item() for place in "aba"]
+    assert values == [1.0, 2.0, 1.0]
+
+
+def test_a_login_page_is_not_kept(server):
+    folder, url = server
+    (folder / "w.pth").write_text("<html>Please log in</html>")
+    with pytest.raises(CheckpointError, match="no checkpoint .a login page"):
+        load_checkpoint(f"{url}/w.pth")
+    saved(folder / "w.pth", {"x.weight": torch.ones(2)})
+    assert load_checkpoint(f"{url}/w.pth").state_dict["x.weight"].tolist() == [1, 1]
+
+
+def test_official_names_are_checked_against_their_checksums(server, monkeypatch):
+    folder, url = server
+    saved(folder / "w.pth", {"x.weight": torch.ones(2)})
+    monkeypatch.setitem(checkpoints.OFFICIAL, "internimage-t-cityscapes", f"{url}/w.pth")
+    with pytest.raises(CheckpointError, match="hash"):
+        load_checkpoint("internimage-t-cityscapes")
+    monkeypatch.setitem(checkpoints.SHA256, "internimage-t-cityscapes", checkpoints.file_sha256(folder / "w.pth"))
+    assert load_checkpoint("internimage-t-cityscapes").state_dict["x.weight"].tolist() == [1, 1]
+
+
+def test_official_names_and_addresses_belong_together():
+    assert len(checkpoints.OFFICIAL) == 7
+    assert checkpoints.OFFICIAL["internimage-xl-mapillary2cityscapes"].endswith(
+        "OpenGVLab/InternImage/resolve/main/upernet_internimage_xl_512x1024_160k_mapillary2cityscapes.pth"
+    )
