@@ -37,6 +37,10 @@ test-portable: setup  ## the whole suite on four emulated machines
 	env $(BASELINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 	env $(BASELINE) OMP_NUM_THREADS=2 $(BIN)/python -m pytest
 
+test-hard: setup  ## 100 000 mutated inputs, 100 kills of each kind of work
+	env IOOD_FUZZ_CASES=100000 $(BIN)/python -m pytest tests/test_fuzzing.py
+	env IOOD_KILLS=100 $(BIN)/python -m pytest tests/test_interruptions.py
+
 audit:  ## compare the lock with the published advisories (asks the package index)
 	$(PYTHON) -m venv .venv/audit
 	.venv/audit/bin/python -m pip install --quiet pip-audit

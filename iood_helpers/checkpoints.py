@@ -114,7 +114,7 @@ def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
         If the name is unknown, the file does not exist, or the download fails or has another checksum.
     """
     text = str(source)
-    if text in OFFICIAL or re.match(r"https?://", text):
+    if _is_download(text):
         return _download(OFFICIAL.get(text, text), sha256 or SHA256.get(text))
     try:
         path = checkpoints_dir() / SHIPPED[text] if text in SHIPPED else Path(text).expanduser()
@@ -127,6 +127,10 @@ def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
             f"{', '.join(known_checkpoints())}."
         )
     return path
+
+
+def _is_download(source: str) -> bool:
+    return source in OFFICIAL or re.match(r"https?://", source) is not None
 
 
 def _download(url: str, sha256: str | None) -> Path:
@@ -177,6 +181,10 @@ def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint
     path = find_checkpoint(source, sha256)
     try:
         loaded = _load(path)
+    except CheckpointError:
+        if _is_download(str(source)):  # a login page instead of a file, say: not to be met again
+            path.unlink(missing_ok=True)
+        raise
     except OSError as error:
         raise CheckpointError(f"The checkpoint {path} cannot be read ({error}); check its permissions.") from error
     if sha256 and loaded.sha256 != sha256.lower():

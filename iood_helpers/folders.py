@@ -110,6 +110,8 @@ def read_list(path: Path) -> list[str]:
     DatasetError
         If the file cannot be read or is of another encoding.
     """
+    if not path.is_file():  # a pipe would never end
+        raise DatasetError(f"The list {path} cannot be read (it is no file); replace or remove it.")
     try:
         content = path.read_bytes()
     except OSError as error:

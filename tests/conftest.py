@@ -13,6 +13,19 @@ ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 sys.path.insert(0, str(ROOT / "data"))  # the renderer and its scripts are no part of the package
 
+NUMBERS = (
+    *("dcnv3", "internimage", "uper_head", "winograd", "segmenter", "embeddings", "clustering", "refinement", "scores"),
+    *("store", "metrics", "metrics_bootstrap", "sampling", "notebooks"),
+)
+"""Modules whose tests compare numbers: another processor computes them in another order."""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem.removeprefix("test_") in NUMBERS:
+            item.add_marker("numbers")
+
+
 SMALL = {
     "limit": 6,
     "n_per_class": 200,

@@ -257,7 +257,7 @@ def test_threads_are_those_of_pytorch(monkeypatch):
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
             outs = [dcnv3(value, offset, mask, groups=1, backend="numba") for _ in range(2)]
-            assert torch.equal(*outs)  # whichever thread took which rows
+            assert torch.equal(*outs)  # the same sums in the same order, whichever thread took which rows
             assert torch.get_num_threads() == threads  # and PyTorch's own are left as they were
     finally:
         torch.set_num_threads(before)

@@ -66,7 +66,7 @@ def test_every_score_has_the_one_signature(bank, score):
     prediction = make_prediction(9, size=SIZE)
     values = score.fit(bank).score(prediction)
     assert values.shape == prediction.logits.shape[1:] and np.isfinite(values).all() and values.std() > 0
-    np.testing.assert_array_equal(values, score.score(prediction))
+    np.testing.assert_allclose(values, score.score(prediction), rtol=1e-4, atol=1e-5)  # nothing is drawn anew
 
 
 def test_formulas_on_one_cell():
