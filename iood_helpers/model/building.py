@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -66,8 +67,11 @@ def build_own(loaded: Checkpoint) -> torch.nn.Module:
     """
     config = _own_config(loaded)
     config["data_preprocessor"] = MODELS.build(config["data_preprocessor"])  # its statistics are in no checkpoint
-    with torch.device("meta"):  # neither memory nor time for random weights
-        model = MODELS.build(ConfigDict(config))
+    try:
+        with torch.device("meta"):  # neither memory nor time for random weights
+            model = MODELS.build(ConfigDict(config))
+    except Exception as error:  # weights of shapes that no network has
+        raise CheckpointError(f"The checkpoint {loaded.path} fits no UPerNet ({error}); download it again.") from error
     load_strictly(model, loaded)
     return model
 
@@ -82,16 +86,14 @@ def build_mmseg(source: Any, loaded: Checkpoint) -> tuple[torch.nn.Module, Input
     """
     whole = _read_config(source)
     config = _plain_model(whole, source)
-    for part, heads in (
-        ("decode_head", _heads(config, "decode_head")),
-        ("auxiliary_head", _heads(config, "auxiliary_head")),
-    ):
+    for part in ("decode_head", "auxiliary_head"):
         several = isinstance(config.get(part), list)
-        for number, head in enumerate(heads):
+        for number, head in enumerate(_heads(config, part)):
             rows = loaded.state_dict.get(f"{part}.{number}.conv_seg.weight" if several else f"{part}.conv_seg.weight")
-            if rows is not None:
+            if rows is not None and rows.ndim == 4:
                 head["num_classes"] = rows.shape[0]
                 head.pop("out_channels", None)
+    form = _input_form(whole, config, source)
     try:
         model = MODELS.build(ConfigDict(config))
     except Exception as error:  # as many kinds as there are models
@@ -103,8 +105,24 @@ def build_mmseg(source: Any, loaded: Checkpoint) -> tuple[torch.nn.Module, Input
         raise CheckpointError(
             f"The mmseg config {_name(source)} describes no EncoderDecoder with a decode_head; use one that does."
         )
+    _check_windows(model, source)
     load_strictly(model, loaded)
-    return model, _input_form(whole, config)
+    return model, form
+
+
+def _check_windows(model: torch.nn.Module, source: Any) -> None:
+    """mmseg looks at ``test_cfg`` only when it predicts."""
+    said = model.test_cfg or {}
+    mode, crop, stride = (said.get(key) for key in ("mode", "crop_size", "stride"))
+    if mode in (None, "whole"):
+        return
+    pairs = [tuple(pair) if isinstance(pair, list | tuple) else () for pair in (crop, stride)]
+    fine = all(len(pair) == 2 and all(isinstance(n, int) and n > 0 for n in pair) for pair in pairs)
+    if mode != "slide" or not fine or any(step > side for side, step in zip(*pairs, strict=True)):
+        raise CheckpointError(
+            f"The mmseg config {_name(source)} tests in mode {mode!r} with crop_size {crop} and stride {stride}; use "
+            "'whole', or 'slide' with (height, width) of windows and of smaller steps."
+        )
 
 
 def _name(source: Any) -> str:
@@ -122,18 +140,21 @@ def _read_config(source: Any) -> dict[str, Any]:
 
 def _plain_model(whole: dict[str, Any], source: Any) -> dict[str, Any]:
     config = whole.get("model", whole)
-    if not isinstance(config, dict) or "type" not in config or "backbone" not in config:
+    if not isinstance(config, dict) or "type" not in config or not isinstance(config.get("backbone"), dict):
         raise CheckpointError(f"The mmseg config {_name(source)} describes no model with a backbone; check the file.")
-    config = dict(config)
-    config.setdefault("_scope_", "mmseg")
-    parts = [config, config["backbone"], *_heads(config, "decode_head"), *_heads(config, "auxiliary_head")]
-    for part in parts:
-        part.pop("init_cfg", None)  # weights come from the checkpoint, nothing is fetched behind its back
-        part.pop("pretrained", None)
-        norm = part.get("norm_cfg")
-        if norm and norm.get("type") == "SyncBN":
-            norm["type"] = "BN"  # same state dict, and runs on one process
-    return config
+    return {"_scope_": "mmseg", **_plain(config)}
+
+
+def _plain(part: Any) -> Any:
+    """The part of a config without what fetches weights behind the checkpoint's back, and fit for one process."""
+    if isinstance(part, list | tuple):
+        return [_plain(item) for item in part] if isinstance(part, list) else tuple(map(_plain, part))
+    if not isinstance(part, dict):
+        return part
+    plain = {key: _plain(value) for key, value in part.items() if key not in ("init_cfg", "pretrained")}
+    if plain.get("type") in ("SyncBN", "MMSyncBN"):
+        plain["type"] = "BN"  # same state dict
+    return plain
 
 
 def _heads(config: dict[str, Any], part: str) -> Iterator[dict[str, Any]]:
@@ -141,31 +162,52 @@ def _heads(config: dict[str, Any], part: str) -> Iterator[dict[str, Any]]:
     yield from (head for head in (heads if isinstance(heads, list) else [heads]) if isinstance(head, dict))
 
 
-def _input_form(whole: dict[str, Any], config: dict[str, Any]) -> InputForm:
+def _input_form(whole: dict[str, Any], config: dict[str, Any], source: Any) -> InputForm:
     """What the config says of normalisation and channel order, in the words of mmseg 1.x or 0.x; else the usual."""
     said = config.get("data_preprocessor") or whole.get("data_preprocessor")
-    if isinstance(said, dict):
-        padding = said.get("test_cfg") or {}
-        mean, std = said.get("mean"), said.get("std")
-        return InputForm(
-            mean=tuple(map(float, mean)) if mean is not None else (0.0, 0.0, 0.0),
-            std=tuple(map(float, std)) if std is not None else (1.0, 1.0, 1.0),
-            rgb=bool(said.get("bgr_to_rgb")),
-            divisor=padding.get("size_divisor") or 1,
-            size=tuple(padding.get("size") or (0, 0)),
-            pad=float(said.get("pad_val") or 0),
-        )
-    said = whole.get("img_norm_cfg")
-    if isinstance(said, dict):
-        return InputForm(
-            tuple(map(float, said["mean"])), tuple(map(float, said["std"])), bool(said.get("to_rgb", True))
-        )
+    old = whole.get("img_norm_cfg")
+    try:
+        if isinstance(said, dict):
+            return _form_of_preprocessor(said)
+        if isinstance(old, dict):
+            return InputForm(_three(old["mean"]), _three(old["std"]), bool(old.get("to_rgb", True)))
+    except (TypeError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"The mmseg config {_name(source)} normalises its images in a way that is not understood ({error}); "
+            "give mean and std of three channels."
+        ) from error
     return InputForm()
 
 
+def _form_of_preprocessor(said: dict[str, Any]) -> InputForm:
+    padding = said.get("test_cfg") or {}
+    mean, std = said.get("mean"), said.get("std")
+    normalised = mean is not None and std is not None  # mmseg, too, wants both or does nothing
+    height, width = map(int, padding.get("size") or (0, 0))
+    return InputForm(
+        mean=_three(mean) if normalised else (0.0, 0.0, 0.0),
+        std=_three(std) if normalised else (1.0, 1.0, 1.0),
+        rgb=bool(said.get("bgr_to_rgb")),
+        divisor=max(int(padding.get("size_divisor") or 1), 1),
+        size=(height, width),
+        pad=float(said.get("pad_val") or 0),
+    )
+
+
+def _three(values: Any) -> tuple[float, ...]:
+    numbers = tuple(map(float, values))
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{values} are not three numbers")
+    return numbers
+
+
 def _own_config(loaded: Checkpoint) -> dict[str, Any]:
-    state = loaded.state_dict
-    if loaded.size is None or loaded.num_classes is None or "decode_head.fpn_bottleneck.conv.weight" not in state:
+    merge, auxiliary = (
+        loaded.state_dict.get(f"{name}.conv.weight")
+        for name in ("decode_head.fpn_bottleneck", "auxiliary_head.convs.0")
+    )
+    shapes = [weight.ndim for weight in (merge, auxiliary) if weight is not None]
+    if loaded.size is None or not loaded.num_classes or merge is None or any(ndim != 4 for ndim in shapes):
         raise CheckpointError(
             f"The checkpoint {loaded.path} is not an InternImage + UPerNet segmenter of a known size; "
             "give its mmseg config first: load_segmenter(config, checkpoint)."
@@ -173,9 +215,8 @@ def _own_config(loaded: Checkpoint) -> dict[str, Any]:
     config = model_config(
         loaded.size,
         num_classes=loaded.num_classes,
-        head_channels=state["decode_head.fpn_bottleneck.conv.weight"].shape[0],
+        head_channels=merge.shape[0],
     )
-    auxiliary = state.get("auxiliary_head.convs.0.conv.weight")
     if auxiliary is None:
         del config["auxiliary_head"]
     else:

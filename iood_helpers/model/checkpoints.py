@@ -179,10 +179,15 @@ def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint
         the 19 of Cityscapes.
     """
     path = find_checkpoint(source, sha256)
+    if path.stat().st_size > max_bytes():
+        raise CheckpointError(
+            f"The checkpoint {path} is larger than {max_bytes() / 2**30:g} GiB; set IOOD_MAX_CHECKPOINT_GB "
+            "if you trust it."
+        )
     try:
         loaded = _load(path)
     except CheckpointError:
-        if _is_download(str(source)):  # a login page instead of a file, say: not to be met again
+        if _is_download(str(source)):  # half a file, say: not to be met again
             path.unlink(missing_ok=True)
         raise
     except OSError as error:
@@ -196,11 +201,6 @@ def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint
 
 
 def _load(path: Path) -> Checkpoint:
-    if path.stat().st_size > max_bytes():
-        raise CheckpointError(
-            f"The checkpoint {path} is larger than {max_bytes() / 2**30:g} GiB; set IOOD_MAX_CHECKPOINT_GB "
-            "if you trust it."
-        )
     checksum = file_sha256(path)
     safetensors = path.suffix == ".safetensors" or _start(path)[8:] == b"{"
     state, meta, stored = (_read_safetensors if safetensors else _read_torch)(path)

@@ -181,7 +181,8 @@ class Segmenter:
             If the model cannot be taken apart into features, decoder and classifier, or predicts something else so.
         """
         what = f"The model of {self.checkpoint.path}, with a {type(self._heads[-1]).__name__},"
-        x = torch.randn(1, 3, 128, 160, generator=torch.Generator().manual_seed(0)).to(self.device)
+        pixels = 255 * torch.rand(128, 160, 3, generator=torch.Generator().manual_seed(0))
+        x = self.form(pixels).to(self.device)
         meta = {"ori_shape": x.shape[2:], "img_shape": x.shape[2:], "pad_shape": x.shape[2:]}
         try:
             with self._products():
