@@ -1,6 +1,6 @@
 """Pictures and Plotly figures of the course: arrays in, something to look at out.
 
-Pictures are (H, W, 3) uint8 arrays for ``notebook.show_images``; figures are Plotly figures for ``notebook.show``.
+Pictures are (H, W, 3) uint8 arrays for ``display.show_images``; figures are Plotly figures for ``display.show``.
 """
 
 from __future__ import annotations

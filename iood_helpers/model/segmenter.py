@@ -244,7 +244,7 @@ def load_segmenter(
     Parameters
     ----------
     source
-        A name (``iood_helpers.checkpoints.known_checkpoints``), a ``.pth`` or ``.safetensors`` path, a URL; or, with
+        A name (``iood_helpers.model.checkpoints.known_checkpoints``), a ``.pth`` or ``.safetensors`` path, a URL; or, with
         ``checkpoint``, an mmseg config (path, or a dictionary). A config that is a Python file is executed by mmengine,
         so use only one that you trust; a checkpoint file never is. Honoured are normalisation, channel order and
         padding, ``align_corners``, sliding windows, cascades and lists of heads.
@@ -255,7 +255,7 @@ def load_segmenter(
         given); ``"full"`` keeps all rows in the soft-max.
     device
         ``"auto"`` (CUDA if there is one), or a PyTorch device. On the CPU the process keeps freed memory for reuse
-        (:mod:`iood_helpers.memory`).
+        (:mod:`iood_helpers.model.fast.malloc`).
     precision
         ``"bfloat16"`` keeps the weights of products (half the memory) and their inputs to 8 binary digits; the residual
         sums, the sampling of DCNv3 and UPerNet's classifier stay in float32. Faster where the processor multiplies

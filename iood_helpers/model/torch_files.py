@@ -35,8 +35,8 @@ class TorchFile:
     Attributes
     ----------
     content
-        What was saved, with :class:`~iood_helpers.unpickling.StoredTensor` for tensors and
-        :class:`~iood_helpers.unpickling.StandIn` for foreign objects.
+        What was saved, with :class:`~iood_helpers.model.unpickling.StoredTensor` for tensors and
+        :class:`~iood_helpers.model.unpickling.StandIn` for foreign objects.
     """
 
     def __init__(self, content: Any, fetch: Callable[[str, int], Tensor], size: int) -> None:

@@ -94,7 +94,7 @@ class StandIn:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where the numbers of a tensor are; :meth:`iood_helpers.torch_files.TorchFile.read` fetches them."""
+    """Where the numbers of a tensor are; :meth:`iood_helpers.model.torch_files.TorchFile.read` fetches them."""
 
     dtype: torch.dtype
     key: str
