@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import ranking
-from .checks import class_map, confidence_levels
+from .checks import class_map, confidence_levels, mask
 from .classes import NUM_CLASSES, VOID
 from .compiled import compiled
 from .errors import MetricsError
@@ -118,16 +118,20 @@ class BravoAccumulator:
         classes, levels = _array(classes), _array(confidence)
         labelled = gt is not None
         gt = _array(gt) if labelled else np.zeros(classes.shape, dtype=np.uint8)
-        invalid = np.zeros(classes.shape, dtype=bool) if invalid is None else _array(invalid).astype(bool, copy=False)
-        shapes = {"gt": gt, "invalid": invalid, "classes": classes, "confidence": levels}
-        shapes |= {} if void is None else {"void": _array(void)}
+        invalid, void = (
+            np.zeros(classes.shape, bool) if one is None else mask(_array(one), f"{what}{self._of()}", MetricsError)
+            for one, what in ((invalid, "The map of invalid pixels"), (void, "The map of void pixels"))
+        )
+        shapes = {"gt": gt, "invalid": invalid, "classes": classes, "confidence": levels, "void": void}
         if len({array.shape for array in shapes.values()}) > 1:
             shown = ", ".join(f"{key} {array.shape}" for key, array in shapes.items())
             raise MetricsError(f"The arrays of one image differ in shape{self._of()}: {shown}; resize them first.")
-        class_map(gt, f"The ground truth{self._of()}", MetricsError, void=True)
+        if classes.ndim != 2 or not classes.size:
+            raise MetricsError(f"An image{self._of()} has the shape {classes.shape}; pass maps (H, W) with pixels.")
+        class_map(gt, f"The labels of the ground truth{self._of()}", MetricsError, void=True)
         class_map(classes, f"The predicted classes{self._of()}", MetricsError)
-        if void is not None:
-            gt = np.where(shapes["void"] != 0, VOID, gt)
+        if void.any():
+            gt = np.where(void, VOID, gt)
         indices = sample_pixels(gt)
         gt, invalid, classes = gt.ravel(), invalid.ravel(), classes.ravel()
         levels = confidence_levels(levels, f"The confidences{self._of()}", MetricsError, indices)
@@ -245,7 +249,10 @@ def _array(values: Any) -> np.ndarray:
         # NumPy has no bfloat16
         values = values.float() if values.is_floating_point() else values
         return values.numpy()
-    return np.asarray(values)
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise MetricsError(f"A map of the metrics is no array ({error}); pass arrays (H, W).") from error
 
 
 def _floats(values: Mapping[str, Any]) -> dict[str, float]:

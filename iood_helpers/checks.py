@@ -66,6 +66,14 @@ def class_map(ids: np.ndarray, what: str, error: type[IoodError], void: bool = F
     return ids
 
 
+def mask(values: np.ndarray, what: str, error: type[IoodError]) -> np.ndarray:
+    """True where a mask of bools or numbers is not zero, (any shape) bool."""
+    values = np.asarray(values)
+    if values.dtype.kind not in "biuf" or np.isnan(values).any():
+        raise error(f"{what} is no mask but {values.dtype} (or holds NaN); pass bools, or numbers that are not NaN.")
+    return values.astype(bool, copy=False)
+
+
 def confidence_levels(
     confidence: np.ndarray, what: str, error: type[IoodError], indices: np.ndarray | None = None
 ) -> np.ndarray:

@@ -11,6 +11,7 @@ import zlib
 import numpy as np
 import zstandard
 
+from .checks import class_map, confidence_levels
 from .classes import NUM_CLASSES
 from .errors import SubmissionError
 
@@ -48,13 +49,8 @@ def encode_samples(indices: np.ndarray) -> bytes:
     SubmissionError
         If there are none, they do not rise, or one is too large.
     """
-    indices = np.asarray(indices, np.int64)
+    indices = _rising(indices, MAX_PIXELS)
     differences = np.diff(indices)
-    wrong = not 0 < len(indices) <= MAX_SAMPLES or indices[0] < 0 or indices[-1] >= MAX_PIXELS
-    if wrong or (differences <= 0).any():
-        raise SubmissionError(
-            f"Samples must be rising indices from 0 to {MAX_PIXELS - 1}, one at least and {MAX_SAMPLES} at most."
-        )
     long = differences > 255
     lengths = np.where(long, 4, 1)
     ends = np.cumsum(lengths)
@@ -73,14 +69,21 @@ def decode_samples(content: bytes, source: str = "The sample file") -> np.ndarra
     count = int.from_bytes(raw[:3], "little")
     if len(raw) < 6 or not 0 < count <= MAX_SAMPLES or not 5 + count <= len(raw) <= 2 + 4 * count:
         raise SubmissionError(f"{source} holds other samples than it announces; fetch it again.")
-    steps, position = [int.from_bytes(raw[3:6], "little")], 6
-    while position < len(raw):
-        step, position = raw[position], position + 1
-        if not step:
-            step, position = int.from_bytes(raw[position : position + 3], "little"), position + 3
-        steps.append(step)
-    indices = np.cumsum(steps)
-    if position != len(raw) or len(indices) != count or 0 in steps[1:] or indices[-1] >= MAX_PIXELS:
+    body = np.frombuffer(raw, np.uint8, offset=6)
+    long, end = [], 0  # zeros that announce three bytes; those among these bytes announce nothing
+    for place in np.flatnonzero(body == 0).tolist():
+        if place >= end:
+            long.append(place)
+            end = place + 4
+    if end > len(body):
+        raise SubmissionError(f"{source} holds other samples than it announces; fetch it again.")
+    steps, starts, long = body.astype(np.int64), np.ones(len(body), bool), np.array(long, np.intp)
+    for byte in range(3):
+        steps[long] += body[long + 1 + byte].astype(np.int64) << (8 * byte)
+        starts[long + 1 + byte] = False
+    steps = steps[starts]
+    indices = int.from_bytes(raw[3:6], "little") + np.append(0, np.cumsum(steps))
+    if len(indices) != count or (steps == 0).any() or indices[-1] >= MAX_PIXELS:
         raise SubmissionError(f"{source} holds other samples than it announces; fetch it again.")
     return indices
 
@@ -91,32 +94,41 @@ def encode_prediction(classes: np.ndarray, confidence: np.ndarray, indices: np.n
     Parameters
     ----------
     classes
-        (H, W) uint8, 0..18.
+        (H, W) whole numbers 0..18, of any type.
     confidence
-        (H, W) uint16, 0..65535.
+        (H, W) levels 0..65535, whole numbers of 16 bits or more; or floats 0..1.
     indices
-        (n,) sampled pixels; only their confidence is sent.
+        (n,) sampled pixels, rising; only their confidence is sent.
 
     Raises
     ------
     SubmissionError
-        If types, sizes or classes are wrong, or an index lies outside the image.
+        If types, sizes or values are wrong, or an index lies outside the image.
     """
-    for name, array, kind in (("classes", classes, np.uint8), ("confidence", confidence, np.uint16)):
-        if array.dtype != kind or array.ndim != 2:
-            raise SubmissionError(f"The {name} must be a map of {np.dtype(kind)}, not {array.dtype} {array.shape}.")
-    if classes.shape != confidence.shape:
-        raise SubmissionError(f"Classes {classes.shape} and confidence {confidence.shape} differ in size.")
-    if not classes.size:
-        raise SubmissionError(f"The classes have no pixels ({classes.shape}); predict the image again.")
-    if classes.max() >= NUM_CLASSES:
-        raise SubmissionError(f"The classes go up to {classes.max()}; only train ids 0..18 are allowed.")
-    if len(indices) and indices[-1] >= classes.size:
-        raise SubmissionError(f"Sample {indices[-1]} lies outside {classes.shape[0]} x {classes.shape[1]} pixels.")
+    classes, confidence = checked_pair(classes, confidence)
+    indices = _rising(indices, classes.size)
     sent = [classes.tobytes(), confidence.ravel()[indices].astype("<u2").tobytes()]
     header = HEADER.pack(MAGIC, VERSION, *classes.shape, len(indices), *map(len, sent))
     content = header + _compress(b"".join(sent))
     return content + zlib.crc32(content).to_bytes(4, "little")
+
+
+def checked_pair(classes: np.ndarray, confidence: np.ndarray, of: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """Class map (H, W) uint8 and levels (H, W) uint16 of what :func:`encode_prediction` takes; ``of`` names the image.
+
+    Raises
+    ------
+    SubmissionError
+        If shapes differ, are no maps, or are larger than the format allows; if a value is NaN or out of range.
+    """
+    classes = class_map(classes, f"The predicted classes{of}", SubmissionError)
+    levels = confidence_levels(confidence, f"The confidences{of}", SubmissionError)
+    if classes.ndim != 2 or classes.shape != levels.shape or not 0 < classes.size <= MAX_PIXELS:
+        raise SubmissionError(
+            f"Classes {classes.shape} and confidences {levels.shape}{of} must be maps of one size, "
+            f"of 1 to {MAX_PIXELS} pixels."
+        )
+    return classes.astype(np.uint8, copy=False), levels.astype(np.uint16, copy=False)
 
 
 def decode_prediction(content: bytes, source: str = "The encoded file") -> tuple[np.ndarray, np.ndarray]:
@@ -149,6 +161,17 @@ def decode_prediction(content: bytes, source: str = "The encoded file") -> tuple
     if classes.size and classes.max() >= NUM_CLASSES:
         raise SubmissionError(f"{source} holds class {classes.max()}; only train ids 0..18 are allowed.")
     return classes, np.frombuffer(raw, "<u2", samples, class_bytes).astype(np.uint16)
+
+
+def _rising(indices: np.ndarray, pixels: int) -> np.ndarray:
+    """Indices of pixels as int64, if they are one vector, rise, and lie within an image of so many pixels."""
+    indices = np.asarray(indices)
+    fits = indices.ndim == 1 and indices.dtype.kind in "iu" and 0 < len(indices) <= MAX_SAMPLES
+    if not fits or indices[0] < 0 or indices[-1] >= pixels or (indices[1:] <= indices[:-1]).any():
+        raise SubmissionError(
+            f"Samples must be rising indices from 0 to {pixels - 1}, one at least and {MAX_SAMPLES} at most."
+        )
+    return indices.astype(np.int64)
 
 
 def _compress(content: bytes) -> bytes:

@@ -257,7 +257,9 @@ def read_mask(path: str | Path) -> np.ndarray:
         If the file is missing, truncated or a JPEG.
     """
     values = _stored(Path(path), "mask")
-    return values.any(axis=-1) if values.ndim == 3 else values != 0
+    if values.ndim == 2:
+        return values != 0
+    return np.logical_or.reduce([values[..., channel] != 0 for channel in range(values.shape[-1])])
 
 
 def _stored(path: Path, what: str) -> np.ndarray:

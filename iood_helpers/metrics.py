@@ -81,15 +81,22 @@ def bravo_metrics(samples: Iterable | Mapping[str, Iterable], subset: str | None
         return results | bravo_aggregates(results)
     accumulator = BravoAccumulator(subset)
     if subset is None:
-        for image in samples:
-            accumulator.update(*image)
+        _count(samples, accumulator)
         return accumulator.compute(
             semantic=accumulator.labelled, ood=bool(accumulator.invalid.any()) or not accumulator.labelled
         )
     semantic, ood = _protocol(subset)
-    for image in samples:
-        accumulator.update(*image)
+    _count(samples, accumulator)
     return {f"{subset}_{key}": value for key, value in accumulator.compute(semantic, ood).items()}
+
+
+def _count(images: Iterable, accumulator: BravoAccumulator) -> None:
+    for image in images:
+        if not isinstance(image, tuple | list) or not 4 <= len(image) <= 5:
+            raise MetricsError(
+                "An image of the metrics is a tuple (gt, invalid, classes, confidence); add what is missing."
+            )
+        accumulator.update(*image)
 
 
 def _protocol(subset: str) -> tuple[bool, bool]:
@@ -143,7 +150,7 @@ def harmonic_mean(values: Iterable[float]) -> float:
     Raises
     ------
     MetricsError
-        If there is no value, or one is negative.
+        If there is no value, or one is negative, NaN or infinite.
 
     Examples
     --------
@@ -151,6 +158,6 @@ def harmonic_mean(values: Iterable[float]) -> float:
     (0.6666666666666666, 0.0)
     """
     array = np.fromiter(values, dtype=np.float64)
-    if array.size == 0 or (array < 0).any():
-        raise MetricsError("A harmonic mean needs at least one value and no negative one; check the metrics.")
+    if array.size == 0 or not ((array >= 0) & (array < np.inf)).all():
+        raise MetricsError("A harmonic mean needs at least one value, none negative or NaN; check the metrics.")
     return 0.0 if (array == 0).any() else float(array.size / (1.0 / array).sum())

@@ -16,7 +16,7 @@ import argparse
 import io
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -24,9 +24,9 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from .accumulator import BravoAccumulator, sample_pixels
-from .archives import reading, write_tar
-from .checks import class_map, confidence_levels
-from .codec import MAX_PIXELS, decode_prediction, decode_samples, encode_prediction, encode_samples
+from .archives import Members, reading, write_tar
+from .checks import class_map
+from .codec import MAX_PIXELS, checked_pair, decode_prediction, decode_samples, encode_prediction, encode_samples
 from .datasets import BRAVO_LAYOUT
 from .errors import IoodError, SubmissionError
 from .files import write_atomically, write_json
@@ -47,7 +47,14 @@ def prediction_paths(tree: str | Path, split: str, name: str) -> tuple[Path, Pat
         own name.
     name
         ``Sample.name`` of the image.
+
+    Raises
+    ------
+    SubmissionError
+        If the name leads out of the tree.
     """
+    if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+        raise SubmissionError(f"The image name {name!r} leads out of the tree {tree}; give a name below its split.")
     subset = split.rpartition("/")[2]
     layout = BRAVO_LAYOUT.get(subset)
     base = f"{layout.folder}/{name}{layout.image}" if layout else f"{subset}/{name}"
@@ -73,14 +80,8 @@ def write_prediction(tree: str | Path, split: str, name: str, classes: np.ndarra
     FileError
         If the disk is full or may not be written.
     """
-    what = f"of {split} {name}"
-    classes = class_map(classes, f"The predicted classes {what}", SubmissionError)
-    levels = confidence_levels(confidence, f"The confidences {what}", SubmissionError).astype(np.uint16)
-    if classes.ndim != 2 or classes.shape != levels.shape:
-        raise SubmissionError(
-            f"Classes {classes.shape} and confidences {levels.shape} {what} must be maps of one size."
-        )
-    for path, array in zip(prediction_paths(tree, split, name), (classes.astype(np.uint8), levels), strict=True):
+    pair = checked_pair(classes, confidence, f" of {split} {name}")
+    for path, array in zip(prediction_paths(tree, split, name), pair, strict=True):
         write_atomically(path, Image.fromarray(array).save)
 
 
@@ -110,11 +111,15 @@ def sample_ground_truth(gt_tar: str | Path, out_tar: str | Path, *, progress: bo
     """
     with reading(gt_tar) as members:
         bases = _bases(members, lambda layout: layout.label)
-        files = (
-            (base + SAMPLES, encode_samples(sample_pixels(_picture(members(base + BRAVO_LAYOUT[subset].label), base))))
-            for base, subset in tqdm(bases.items(), desc="sample", disable=not progress)
-        )
-        return write_tar(out_tar, files)
+
+        def files() -> Iterator[tuple[str, bytes]]:
+            for base, subset in tqdm(bases.items(), desc="sample", disable=not progress):
+                indices = sample_pixels(_label(members, base + BRAVO_LAYOUT[subset].label))
+                if not len(indices):
+                    raise SubmissionError(f"The label map of {base} is void everywhere; leave the image out.")
+                yield base + SAMPLES, encode_samples(indices)
+
+        return write_tar(out_tar, files())
 
 
 def encode_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | Path, *, progress: bool = True) -> Path:
@@ -139,13 +144,7 @@ def encode_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | 
     tree = _tree(tree)
     with reading(samples_tar) as members:
         bases = _bases(members, lambda layout: SAMPLES)
-        pairs = {
-            base: tuple(tree / f"{base}{BRAVO_LAYOUT[subset].image}_{kind}.png" for kind in ("pred", "conf"))
-            for base, subset in bases.items()
-        }
-        missing = [str(path.relative_to(tree)) for pair in pairs.values() for path in pair if not path.is_file()]
-        if missing:
-            raise SubmissionError(f"The tree {tree} lacks {len(missing)} files; add them: {_listed(missing)}.")
+        pairs = _pairs(tree, bases)
 
         def files() -> Iterator[tuple[str, bytes]]:
             for base, (pred, conf) in tqdm(pairs.items(), desc="encode", disable=not progress):
@@ -180,20 +179,24 @@ def check_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | P
     Raises
     ------
     SubmissionError
-        If an image is missing, or its classes or the confidence of a sampled pixel differ from the tree.
+        If an image is missing or one too many, or its classes or the confidence of a sampled pixel differ from the
+        tree.
     """
     tree = _tree(tree)
     with reading(samples_tar) as samples, reading(out_tar) as sent:
         bases = _bases(samples, lambda layout: SAMPLES)
-        for base, subset in tqdm(bases.items(), desc="check", disable=not progress):
-            if base + ENCODED not in sent.names:
-                raise SubmissionError(f"The archive {out_tar} lacks {base + ENCODED}; encode the tree again.")
+        pairs = _pairs(tree, bases)
+        if differing := sorted({base + ENCODED for base in bases} ^ set(sent.names)):
+            raise SubmissionError(
+                f"The archive {out_tar} lacks images or holds others than {samples_tar}; encode the tree again: "
+                f"{_listed(differing)}."
+            )
+        for base, (pred, conf) in tqdm(pairs.items(), desc="check", disable=not progress):
             classes, levels = decode_prediction(sent(base + ENCODED), base + ENCODED)
-            pred, conf = (tree / f"{base}{BRAVO_LAYOUT[subset].image}_{kind}.png" for kind in ("pred", "conf"))
             indices = decode_samples(samples(base + SAMPLES), base + SAMPLES)
-            wanted = _picture(conf.read_bytes(), conf, np.uint16).ravel()[indices]
             same = np.array_equal(classes, _picture(pred.read_bytes(), pred, np.uint8))
-            if not same or not np.array_equal(levels, wanted):
+            wanted = _picture(conf.read_bytes(), conf, np.uint16).ravel()
+            if not same or indices[-1] >= wanted.size or not np.array_equal(levels, wanted[indices]):
                 raise SubmissionError(f"{base + ENCODED} in {out_tar} differs from {pred}; encode the tree again.")
     return len(bases)
 
@@ -233,7 +236,7 @@ def evaluate_submission(
         counts = {subset: BravoAccumulator(subset) for subset in BRAVO_LAYOUT if subset in bases.values()}
         for base, subset in tqdm(bases.items(), desc="evaluate", disable=not progress):
             layout = BRAVO_LAYOUT[subset]
-            label = _picture(truth(base + layout.label), base + layout.label)
+            label = _label(truth, base + layout.label)
             invalid = _picture(truth(base + layout.mask), base + layout.mask)
             indices = decode_samples(samples(base + SAMPLES), base + SAMPLES)
             classes, levels = decode_prediction(sent(base + ENCODED), base + ENCODED)
@@ -265,7 +268,7 @@ def inspect_submission(out_tar: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _bases(members, ending) -> dict[str, str]:
+def _bases(members: Members, ending) -> dict[str, str]:
     """Name without ending to subset, for the members that end as ``ending(layout)`` says."""
     found = {}
     for name in members.names:
@@ -276,6 +279,23 @@ def _bases(members, ending) -> dict[str, str]:
     if not found:
         raise SubmissionError(f"The archive {members.path} holds nothing of the benchmark; check which file it is.")
     return found
+
+
+def _pairs(tree: Path, bases: dict[str, str]) -> dict[str, tuple[Path, Path]]:
+    """Files of classes and confidences of each image; SubmissionError names those that a tree lacks."""
+    pairs = {
+        base: tuple(tree / f"{base}{BRAVO_LAYOUT[subset].image}_{kind}.png" for kind in ("pred", "conf"))
+        for base, subset in bases.items()
+    }
+    missing = [str(path.relative_to(tree)) for pair in pairs.values() for path in pair if not path.is_file()]
+    if missing:
+        raise SubmissionError(f"The tree {tree} lacks {len(missing)} files; add them: {_listed(missing)}.")
+    return pairs
+
+
+def _label(members: Members, name: str) -> np.ndarray:
+    """Train ids of one image from an archive."""
+    return class_map(_picture(members(name), name), f"The labels {name} of {members.path}", SubmissionError, True)
 
 
 def _tree(tree: str | Path) -> Path:

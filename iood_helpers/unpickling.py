@@ -174,8 +174,12 @@ class Unpickler(pickle._Unpickler):
         super().__init__(stream, encoding="utf-8", errors="replace")
         self._path, self._classes = path, {}
 
+    def _bounded_read(self, size: int) -> bytes:
+        """Memory is taken before a file turns out to be shorter."""
+        return self._file_read(size) if size <= MAX_PICKLE else b""
+
     def load(self) -> Any:
-        self._unframer = pickle._Unframer(self._file_read, self._file_readline)
+        self._unframer = pickle._Unframer(self._bounded_read, self._file_readline)
         self.read, self.readinto = self._unframer.read, self._unframer.readinto
         self.readline = self._unframer.readline
         self.metastack, self.stack, self.proto = [], [], 0

@@ -402,6 +402,21 @@ def test_limits_can_be_set(monkeypatch):
         load_checkpoint(NANO)
 
 
+@pytest.mark.parametrize("opcode", [b"\x8d", b"\x8e", b"\x95"])  # a long text, long bytes, a frame
+def test_lengths_beyond_the_file_are_not_asked_for(tmp_path, opcode):
+    asked = []
+
+    class Stream(io.BytesIO):
+        def read(self, size=-1):
+            asked.append(size)
+            return super().read(min(size, 100))
+
+    stream = Stream(b"\x80\x04" + opcode + (1 << 40).to_bytes(8, "little"))
+    with pytest.raises((EOFError, pickle.UnpicklingError)):
+        unpickling.Unpickler(stream, tmp_path / "w.pth").load()
+    assert max(asked) <= 8
+
+
 def test_a_pickle_without_an_end_is_left(tmp_path, monkeypatch):
     monkeypatch.setattr(unpickling, "MAX_OPCODES", 1000)
     (tmp_path / "w.pth").write_bytes(zipped(b"\x80\x02" + b"}0" * 2000 + b"N."))

@@ -65,6 +65,7 @@ def test_names_that_do_not_end_as_they_should_are_told(tmp_path):
 def test_nothing_is_told_where_nothing_is_unusual(tmp_path):
     for subset in ("ACDCfog", "SMIYC", "synobjs", "synrain"):
         bravo_tree(tmp_path, subset)
+    save(tmp_path / "bravo/bravo_ACDC/fog/test/a_gt_labelColor.png", colours())
     cityscapes_tree(tmp_path, 2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -12,7 +12,7 @@ from toy_course import build, places
 
 from iood_helpers import notebook, parameters, run
 from iood_helpers.datasets import load_dataset
-from iood_helpers.errors import ArtifactError, ParameterError
+from iood_helpers.errors import ArtifactError, FileError, ParameterError
 from iood_helpers.locks import exclusive
 
 
@@ -160,6 +160,34 @@ def test_a_damaged_profile_is_named(toy, content):
         run.load_profile("mini")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["&a [*a]", "[&a [x, x], *a]", "!!timestamp x", "!!bool x", "!!int x", "[" * 3000, "9" * 5000, "{[1]: 2}"],
+)
+def test_values_that_yaml_cannot_give_are_named(text):
+    """Among them aliases: nine lines of them stand for gigabytes."""
+    with pytest.raises(ParameterError, match="--set 'value="):
+        parameters.parse([f"value={text}"])
+
+
+@pytest.mark.parametrize("content", ["parts:\n- chapters:\n  - 3\n", "a: 1", "parts: x", "", "parts: ["])
+def test_a_damaged_table_of_contents_is_named(toy, content):
+    (toy / "book/_toc.yml").write_text(content)
+    with pytest.raises(ParameterError, match=r"_toc\.yml"):
+        run.notebook_order()
+
+
+def test_an_unknown_parameter_of_a_profile_is_told_with_its_file(toy):
+    (toy / "notebooks/parameters/mini.yml").write_text("valeu: 1\n")
+    with pytest.raises(ParameterError, match=r"'valeu' in .*mini\.yml.*Did you mean 'value'"):
+        run.load_profile("mini")
+
+
+def test_a_folder_name_that_no_system_has_is_told():
+    with pytest.raises(FileError, match="run folder"):
+        notebook.run_folder("a\0b")
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"cells": 3}', ""])
 def test_a_damaged_notebook_is_named(toy, content):
     (toy / "notebooks/00_one.ipynb").write_text(content)
@@ -222,6 +250,14 @@ def test_the_scene_to_show_has_something_unknown_if_any_has():
 def test_metrics_come_back(tmp_path):
     notebook.write_metrics(tmp_path, "05_x", {"a": 0.5, "b": None})
     assert notebook.read_metrics(tmp_path, "05_x") == {"a": 0.5, "b": None}
+
+
+@pytest.mark.parametrize("content", ["null", '{"a": "0.5"}', '{"a": [1]}', '{"a": true}', "[" * 100_000, "{"])
+def test_metrics_that_are_no_numbers_are_named(tmp_path, content):
+    notebook.write_metrics(tmp_path, "05_x", {})
+    (tmp_path / "metrics/05_x.json").write_text(content)
+    with pytest.raises(ArtifactError, match=r"05_x\.json"):
+        notebook.read_metrics(tmp_path, "05_x")
 
 
 def test_figures_for_the_book_are_html_without_the_library(monkeypatch):
