@@ -105,7 +105,6 @@ CONFIGS = {
             "pam_channels": 8,
         }
     },
-    "SyncBN": {"decode_head": head(norm_cfg={"type": "SyncBN", "requires_grad": True})},
 }
 
 
@@ -165,6 +164,16 @@ def test_rows_come_from_the_weights_in_every_head(tmp_path, image):
     with pytest.warns(UserWarning, match="25 rows"):
         segmenter = load_segmenter(model, tmp_path / "w.pth")
     right = by_mmseg(made, image)[:19]
+    assert (segmenter.predict(image).classes == right.argmax(0)).mean() > 0.999
+
+
+@pytest.mark.parametrize("kind", ["SyncBN", "MMSyncBN"])
+def test_norms_of_many_processes_run_on_one(kind, tmp_path, image):
+    right = by_mmseg(built(config(), tmp_path / "w.pth"), image)
+    synced = {"norm_cfg": {"type": kind, "requires_grad": True}}
+    segmenter = load_segmenter(
+        config(decode_head=head(**synced), auxiliary_head=head(2, 32, **synced)), tmp_path / "w.pth"
+    )
     assert (segmenter.predict(image).classes == right.argmax(0)).mean() > 0.999
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -131,7 +130,7 @@ def _name(source: Any) -> str:
 
 def _read_config(source: Any) -> dict[str, Any]:
     try:
-        return copy.deepcopy(source) if isinstance(source, dict) else Config.fromfile(str(source)).to_dict()
+        return source if isinstance(source, dict) else Config.fromfile(str(source)).to_dict()
     except (Exception, SystemExit) as error:  # a config is a program and can fail as one
         raise CheckpointError(
             f"The mmseg config {_name(source)} could not be read ({error}); check the file."
