@@ -1,8 +1,8 @@
 """Run the notebooks of a profile, in the order of the book: ``python -m iood_helpers.run --profile mini``.
 
 Each notebook gets, through papermill, those parameters of ``notebooks/parameters/<profile>.yml`` that it declares. The
-run folder holds the executed copies, the artefacts, the metrics, and ``run.json`` (see :mod:`iood_helpers.course.record`). The
-first failure ends the run and shows the failing cell. Relative paths on the command line count from where it is typed.
+run folder holds the executed copies, the artefacts, the metrics, and ``run.json`` (see ``record.py``). The first
+failure ends the run and shows the failing cell. Relative paths on the command line count from where it is typed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def profiles() -> list[str]:
 
 
 def declared_parameters(name: str) -> dict[str, Any]:
-    """Names and defaults in the ``parameters`` cell of a notebook; see :func:`iood_helpers.course.parameters.declared`."""
+    """Names and defaults in the ``parameters`` cell of a notebook; see :func:`.parameters.declared`."""
     return given.declared(NOTEBOOKS / f"{name}.ipynb")
 
 

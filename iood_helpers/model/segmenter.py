@@ -244,7 +244,7 @@ def load_segmenter(
     Parameters
     ----------
     source
-        A name (``iood_helpers.model.checkpoints.known_checkpoints``), a ``.pth`` or ``.safetensors`` path, a URL; or, with
+        A name (``known_checkpoints`` of :mod:`.checkpoints`), a ``.pth`` or ``.safetensors`` path, a URL; or, with
         ``checkpoint``, an mmseg config (path, or a dictionary). A config that is a Python file is executed by mmengine,
         so use only one that you trust; a checkpoint file never is. Honoured are normalisation, channel order and
         padding, ``align_corners``, sliding windows, cascades and lists of heads.
