@@ -20,10 +20,16 @@ NUMBERS = (
 """Modules whose tests compare numbers: another processor computes them in another order."""
 
 
+SLOW = ("notebooks", "book", "rehearsal", "fuzzing", "interruptions", "render", "benchmarks", "doctests")
+"""Modules that run notebooks, builds, or many processes."""
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.stem.removeprefix("test_") in NUMBERS:
-            item.add_marker("numbers")
+        name = item.path.stem.removeprefix("test_")
+        for marker, modules in (("numbers", NUMBERS), ("slow", SLOW)):
+            if name in modules:
+                item.add_marker(marker)
 
 
 SMALL = {
