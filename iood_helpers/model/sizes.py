@@ -12,69 +12,25 @@ from ..errors import CheckpointError
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 
-_OFFICIAL_HEAD = {"head_channels": 512, "aux_channels": 256}
+_COLUMNS = ("channels", "depths", "post_norm", "offset_scale", "drop_path_rate", "head_channels", "aux_channels")
+_ROWS = {
+    "nano": (24, (1, 1, 3, 1), False, 1.0, 0.05, 48, 32),
+    "t": (64, (4, 4, 18, 4), False, 1.0, 0.2, 512, 256),
+    "s": (80, (4, 4, 21, 4), True, 1.0, 0.3, 512, 256),
+    "b": (112, (4, 4, 21, 4), True, 1.0, 0.4, 512, 256),
+    "l": (160, (5, 5, 22, 5), True, 2.0, 0.4, 512, 256),
+    "xl": (192, (5, 5, 24, 5), True, 2.0, 0.4, 512, 256),
+}
+GROUP_CHANNELS = {"nano": 8}
+"""Channels that share offsets, where they are not the official 16."""
+
 SIZES: dict[str, dict[str, Any]] = {
-    "nano": {
-        "channels": 24,
-        "depths": (1, 1, 3, 1),
-        "groups": (3, 6, 12, 24),
-        "post_norm": False,
+    size: {
+        **dict(zip(_COLUMNS, row, strict=True)),
+        "groups": tuple(row[0] // GROUP_CHANNELS.get(size, 16) * 2**level for level in range(4)),
         "layer_scale": 1.0,
-        "offset_scale": 1.0,
-        "drop_path_rate": 0.05,
-        "head_channels": 48,
-        "aux_channels": 32,
-    },
-    "t": dict(
-        channels=64,
-        depths=(4, 4, 18, 4),
-        groups=(4, 8, 16, 32),
-        post_norm=False,
-        layer_scale=1.0,
-        offset_scale=1.0,
-        drop_path_rate=0.2,
-        **_OFFICIAL_HEAD,
-    ),
-    "s": dict(
-        channels=80,
-        depths=(4, 4, 21, 4),
-        groups=(5, 10, 20, 40),
-        post_norm=True,
-        layer_scale=1.0,
-        offset_scale=1.0,
-        drop_path_rate=0.3,
-        **_OFFICIAL_HEAD,
-    ),
-    "b": dict(
-        channels=112,
-        depths=(4, 4, 21, 4),
-        groups=(7, 14, 28, 56),
-        post_norm=True,
-        layer_scale=1.0,
-        offset_scale=1.0,
-        drop_path_rate=0.4,
-        **_OFFICIAL_HEAD,
-    ),
-    "l": dict(
-        channels=160,
-        depths=(5, 5, 22, 5),
-        groups=(10, 20, 40, 80),
-        post_norm=True,
-        layer_scale=1.0,
-        offset_scale=2.0,
-        drop_path_rate=0.4,
-        **_OFFICIAL_HEAD,
-    ),
-    "xl": dict(
-        channels=192,
-        depths=(5, 5, 24, 5),
-        groups=(12, 24, 48, 96),
-        post_norm=True,
-        layer_scale=1.0,
-        offset_scale=2.0,
-        drop_path_rate=0.4,
-        **_OFFICIAL_HEAD,
-    ),
+    }
+    for size, row in _ROWS.items()
 }
 """Backbone keywords and head widths of each size."""
 
