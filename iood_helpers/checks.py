@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .classes import NUM_CLASSES, VOID
+from .datasets.labels import NUM_CLASSES, VOID
 from .errors import IoodError
 
 MAX_SEED = 2**32 - 1
@@ -64,6 +64,14 @@ def class_map(ids: np.ndarray, what: str, error: type[IoodError], void: bool = F
         allowed = "0..18 or 255 for void" if void else "0..18"
         raise error(f"{what} hold the ids {found}; pass train ids {allowed}.")
     return ids
+
+
+def mask(values: np.ndarray, what: str, error: type[IoodError]) -> np.ndarray:
+    """True where a mask of bools or numbers is not zero, (any shape) bool."""
+    values = np.asarray(values)
+    if values.dtype.kind not in "biuf" or np.isnan(values).any():
+        raise error(f"{what} is no mask but {values.dtype} (or holds NaN); pass bools, or numbers that are not NaN.")
+    return values.astype(bool, copy=False)
 
 
 def confidence_levels(

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import zstandard
 
-from iood_helpers import archives
-from iood_helpers.archives import reading, write_tar
-from iood_helpers.codec import HEADER, decode_prediction, decode_samples, encode_prediction, encode_samples
+from iood_helpers.bravo import archives
+from iood_helpers.bravo.archives import reading, write_tar
+from iood_helpers.bravo.codec import HEADER, decode_prediction, decode_samples, encode_prediction, encode_samples
 from iood_helpers.errors import SubmissionError
 
 FILES = {f"bravo_SMIYC/{i}_x.bin": bytes([i]) * (600 * i + 1) for i in range(5)}
@@ -127,6 +127,42 @@ def test_a_compressed_bomb_is_refused(tmp_path, monkeypatch):
     (tmp_path / "b.tar.gz").write_bytes(gzip.compress(bomb.read_bytes()))
     with pytest.raises(SubmissionError, match=r"b\.tar\.gz grows beyond"):
         content(tmp_path / "b.tar.gz")
+
+
+def header(name, size=0, kind=tarfile.REGTYPE):
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf(tarfile.USTAR_FORMAT)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize("lines", [b"6 a=b\n" * 1024, b"%d a=%s\n" % (70_000, b"b" * 69_991)])
+def test_large_extended_headers_are_refused_unparsed(tmp_path, kind, lines):
+    """Ninety kilobytes of them, compressed, would keep the parser busy for a quarter of a minute."""
+    whole = header("x", len(lines), kind) + lines + bytes(-len(lines) % 512) + header("a") + bytes(1024)
+    for content_before in (b"", header("first")):
+        (tmp_path / "a.tar").write_bytes(content_before + whole)
+        with pytest.raises(SubmissionError, match=r"a\.tar has an extended header of more than"):
+            content(tmp_path / "a.tar")
+
+
+def test_global_headers_that_add_up_are_refused(tmp_path):
+    whole = b""
+    for i in range(4):
+        lines = b"".join(b"10 k%03d=v\n" % (30 * i + j) for j in range(30))
+        whole += header("g", len(lines), tarfile.XGLTYPE) + lines.ljust(512, b"\0") + header(f"f{i}")
+    (tmp_path / "a.tar").write_bytes(whole[:-1536] + bytes(1024))
+    assert len(content(tmp_path / "a.tar")) == 3
+    (tmp_path / "a.tar").write_bytes(whole + bytes(1024))
+    with pytest.raises(SubmissionError, match="more than 100 global headers"):
+        content(tmp_path / "a.tar")
+
+
+def test_folders_count_as_members(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 5)
+    (tmp_path / "a.tar").write_bytes(b"".join(header(f"d{i}", 0, tarfile.DIRTYPE) for i in range(6)) + bytes(1024))
+    with pytest.raises(SubmissionError, match="more than 5 files"):
+        content(tmp_path / "a.tar")
 
 
 def test_folders_and_missing_files_are_told_apart(tmp_path):

@@ -20,11 +20,12 @@ import torch
 from safetensors.torch import save_file
 from synthetic_checkpoint import HistoryBuffer, write_official_checkpoint
 
-from iood_helpers import checkpoints, load_segmenter, unpickling
-from iood_helpers.checkpoints import load_checkpoint
-from iood_helpers.classes import CLASS_NAMES
+from iood_helpers import load_segmenter
+from iood_helpers.datasets.labels import CLASS_NAMES
 from iood_helpers.errors import CheckpointError
-from iood_helpers.paths import checkpoints_dir
+from iood_helpers.io import checkpoints_dir
+from iood_helpers.model import checkpoints, unpickling
+from iood_helpers.model.checkpoints import load_checkpoint
 
 NANO = checkpoints_dir() / "nano.pth"
 
@@ -327,6 +328,24 @@ def test_no_opcode_takes_more_than_its_length(tmp_path, pickled):
         load_checkpoint(tmp_path / "w.pth")
 
 
+def test_tensors_and_classes_out_of_all_proportion(tmp_path):
+    shape = b"(" + b"K\x01" * 65 + b"t"
+    tensor = TENSOR % (b"X\x01\0\0\x000", shape, shape)
+    cases = {b"c" + b"m" * 2000 + b"\nn\n": "a thousand letters", tensor: "an impossible shape"}
+    for pickled, reason in cases.items():
+        (tmp_path / "w.pth").write_bytes(zipped(b"\x80\x02" + pickled + b"."))
+        with pytest.raises(CheckpointError) as caught:
+            load_checkpoint(tmp_path / "w.pth")
+        assert reason in str(caught.value.__cause__)
+
+
+def test_nothing_but_the_readers_own_functions_is_called():
+    reader = unpickling.Unpickler(io.BytesIO(), NANO)
+    for function in (print, os.getcwd, dict, pickle.loads, "text", None):
+        with pytest.raises(pickle.UnpicklingError, match="call of something else"):
+            reader._call(function, ())
+
+
 def test_class_names_that_hold_themselves_are_not_printed(tmp_path):
     meta = b"X\x04\0\0\0meta}X\x07\0\0\0CLASSES]" + NESTED + b"as"
     weight = b"X\x01\0\0\0a" + TENSOR % (b"X\x01\0\0\x000", b"K\x04\x85", b"K\x01\x85")
@@ -338,8 +357,8 @@ def test_class_names_that_hold_themselves_are_not_printed(tmp_path):
 def test_one_state_for_many_objects_is_kept_once(tmp_path):
     """A dictionary of a thousand items given to ten thousand objects: ten million copies, were they made."""
     large = b"}q\x01(" + b"".join(b"J" + i.to_bytes(4, "little") + b"N" for i in range(1000)) + b"u0"
-    objects = b"ca\nb\n)\x81h\x01b0" * 10_000 + b"ca\nb\nh\x01\x85R0" * 10_000
-    (tmp_path / "w.pth").write_bytes(zipped(b"\x80\x02" + large + objects + b"]."))
+    objects = b"ca\nb\n)\x81h\x01b" * 10_000 + b"ca\nb\nh\x01\x85R" * 10_000
+    (tmp_path / "w.pth").write_bytes(zipped(b"\x80\x02" + large + b"](" + objects + b"e."))
     tracemalloc.start()
     with pytest.raises(CheckpointError, match="no state dict"):
         load_checkpoint(tmp_path / "w.pth")

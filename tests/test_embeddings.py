@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from conftest import make_prediction
 from safetensors.numpy import save_file
 
-from iood_helpers.embeddings import PixelEmbedder, grid_pixels, sample_bilinear
 from iood_helpers.errors import EmbeddingError
+from iood_helpers.method.embedder import PixelEmbedder, grid_pixels, sample_bilinear
 
 
 def plain(prediction, levels=(0, 1, 2, 3)):

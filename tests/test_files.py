@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from iood_helpers.errors import FileError
-from iood_helpers.files import plain, write_atomically, write_json
+from iood_helpers.io import plain, write_atomically, write_json
 
 
 @contextmanager

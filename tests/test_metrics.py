@@ -14,10 +14,9 @@ from conftest import GOLDEN
 from PIL import Image
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score, roc_curve
 
-from iood_helpers import metrics, ranking
-from iood_helpers.datasets import BRAVO_LAYOUT
-from iood_helpers.errors import MetricsError
-from iood_helpers.metrics import (
+from iood_helpers.bravo import histograms as ranking
+from iood_helpers.bravo import metrics
+from iood_helpers.bravo.metrics import (
     OOD_METRICS,
     SEMANTIC_METRICS,
     BravoAccumulator,
@@ -26,6 +25,8 @@ from iood_helpers.metrics import (
     per_class_iou,
     sample_pixels,
 )
+from iood_helpers.datasets import BRAVO_LAYOUT
+from iood_helpers.errors import MetricsError
 
 SHAPE = (40, 60)
 
@@ -314,7 +315,7 @@ def test_results_can_be_written_as_json(images):
     assert json.loads(json.dumps(accumulated)) == accumulated
 
 
-@pytest.mark.parametrize("values", [[], [-0.1, 0.5]])
+@pytest.mark.parametrize("values", [[], [-0.1, 0.5], [np.nan, 0.5], [np.inf]])
 def test_harmonic_mean_refuses(values):
     with pytest.raises(MetricsError):
         harmonic_mean(values)
@@ -356,6 +357,31 @@ def test_shapes_that_differ(position):
     image[position] = image[position][:-1]
     with pytest.raises(MetricsError, match=r"synrain.*\(39, 60\)"):
         bravo_metrics([tuple(image)], subset="synrain")
+
+
+@pytest.mark.parametrize(
+    "image, words",
+    [
+        ((0, [[1], [1, 2]]), "no array"),
+        ((1, np.full(SHAPE, np.nan)), "invalid pixels of synflare.*NaN"),
+        ((1, np.full(SHAPE, "a")), "invalid pixels of synflare"),
+        ((2, np.zeros(SHAPE)), "classes of synflare have type float64"),
+        ((3, np.zeros(SHAPE, np.uint8)), "confidences of synflare have type uint8"),
+    ],
+)
+def test_maps_of_other_types(image, words):
+    position, value = image
+    with pytest.raises(MetricsError, match=words):
+        bravo_metrics([[*scene(0)[:position], value, *scene(0)[position + 1 :]]], subset="synflare")
+
+
+def test_images_are_maps_with_pixels():
+    for shape in ((0, 4), (16,), (1, 4, 4)):
+        with pytest.raises(MetricsError, match="pass maps"):
+            bravo_metrics([(np.zeros(shape, int), None, np.zeros(shape, int), np.ones(shape))])
+    for image in (scene(0)[:3], 3, scene(0)[0]):
+        with pytest.raises(MetricsError, match="is a tuple"):
+            bravo_metrics([image])
 
 
 @pytest.mark.parametrize(

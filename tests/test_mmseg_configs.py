@@ -13,8 +13,8 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from iood_helpers import load_segmenter
-from iood_helpers.checkpoints import load_checkpoint
 from iood_helpers.errors import CheckpointError
+from iood_helpers.model.checkpoints import load_checkpoint
 
 BN = {"type": "BN", "requires_grad": True}
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]

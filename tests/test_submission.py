@@ -13,18 +13,18 @@ import zstandard
 from conftest import GOLDEN
 from PIL import Image
 
-from iood_helpers import codec, submission
-from iood_helpers.accumulator import sample_pixels
-from iood_helpers.codec import decode_prediction, decode_samples, encode_prediction, encode_samples
-from iood_helpers.datasets import BRAVO_LAYOUT
-from iood_helpers.errors import SubmissionError
-from iood_helpers.metrics import bravo_metrics
-from iood_helpers.submission import (
+from iood_helpers.bravo import codec, submission
+from iood_helpers.bravo.accumulator import sample_pixels
+from iood_helpers.bravo.codec import decode_prediction, decode_samples, encode_prediction, encode_samples
+from iood_helpers.bravo.metrics import bravo_metrics
+from iood_helpers.bravo.submission import (
     check_submission,
     encode_submission,
     evaluate_submission,
     sample_ground_truth,
 )
+from iood_helpers.datasets import BRAVO_LAYOUT
+from iood_helpers.errors import SubmissionError
 
 SIZE = (40, 60)
 
@@ -148,9 +148,16 @@ def test_wrong_samples_are_refused(content, words):
 
 
 def test_samples_that_cannot_be_written():
-    for indices in ([], [3, 3], [4, 2], [-1, 2], [1 << 24]):
+    for indices in ([], [3, 3], [4, 2], [-1, 2], [1 << 24], [0.5], [[1]], 3, ["a"]):
         with pytest.raises(SubmissionError, match="rising indices"):
-            encode_samples(np.array(indices, np.int64))
+            encode_samples(np.array(indices))
+
+
+def test_zeros_within_long_steps_announce_nothing():
+    """Differences whose three bytes hold zeros, beside ones of a single byte, in any order."""
+    steps = np.random.default_rng(0).choice([1, 255, 256, 257, 65536, 65537, 131072], 200)
+    indices = np.cumsum(steps)
+    np.testing.assert_array_equal(decode_samples(encode_samples(indices)), indices)
 
 
 @pytest.fixture
@@ -170,14 +177,29 @@ def test_predictions_survive_the_round_trip(image):
 def test_wrong_arrays_are_refused(image):
     classes, levels, indices = image
     for arguments, words in [
-        ((np.full(SIZE, 19, np.uint8), levels, indices), "up to 19"),
-        ((classes.astype(np.int64), levels, indices), "map of uint8, not int64"),
-        ((classes, (levels // 256).astype(np.uint8), indices), "map of uint16, not uint8"),
-        ((classes, levels[:-1], indices), "differ in size"),
-        ((classes, levels, np.array([classes.size])), "outside 40 x 60"),
+        ((np.full(SIZE, 19, np.uint8), levels, indices), r"ids \[19\]"),
+        ((classes.astype(np.int64) - 1, levels, indices), r"ids \[-1\]"),
+        ((classes / 2, levels, indices), "type float64"),
+        ((classes, (levels // 256).astype(np.uint8), indices), "type uint8"),
+        ((classes, np.full(SIZE, np.nan), indices), "without NaN"),
+        ((classes, np.full(SIZE, 1.2), indices), r"1\.2; pass floats 0\.\.1"),
+        ((classes, levels[:-1], indices), "maps of one size"),
+        ((classes[None], levels[None], indices), "maps of one size"),
+        ((classes[:0], levels[:0], indices), "maps of one size"),
+        ((classes, levels, np.array([classes.size])), "from 0 to 2399"),
+        ((classes, levels, np.array([-1, 5])), "rising indices"),
+        ((classes, levels, np.array([9, 5])), "rising indices"),
+        ((classes, levels, np.array([0.5])), "rising indices"),
     ]:
         with pytest.raises(SubmissionError, match=words):
             encode_prediction(*arguments)
+
+
+def test_other_types_give_the_same_file(image):
+    classes, levels, indices = image
+    same = encode_prediction(classes.astype(np.int64), levels / 65535, indices.astype(np.uint32))
+    for one, other in zip(decode_prediction(same), decode_prediction(encode_prediction(*image)), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def repaired(content):
@@ -224,8 +246,8 @@ def tree(benchmark, tmp_path):
 @pytest.mark.parametrize(
     "spoil, words",
     [
-        (lambda p: p.write_bytes(png(np.full(SIZE, 19, np.uint8))), "up to 19"),
-        (lambda p: p.write_bytes(png(np.zeros((20, 60), np.uint8))), "differ in size"),
+        (lambda p: p.write_bytes(png(np.full(SIZE, 19, np.uint8))), r"ids \[19\]"),
+        (lambda p: p.write_bytes(png(np.zeros((20, 60), np.uint8))), "maps of one size"),
         (lambda p: p.write_bytes(png(np.zeros(SIZE, np.uint16))), "needs 8 bits"),
         (lambda p: p.write_bytes(png(np.zeros((*SIZE, 3), np.uint8))), "one channel"),
         (lambda p: p.write_bytes(p.read_bytes()[:60]), "cannot be read"),
@@ -311,8 +333,55 @@ def test_the_check_finds_another_pixel(benchmark, tree):
     path.write_bytes(png(classes))
     with pytest.raises(SubmissionError, match="synobjs/place/1_encoded.bin in .*differs from .*1_pred.png"):
         check_submission(tree, *files, progress=False)
-    with pytest.raises(SubmissionError, match="lacks bravo_"):
+    with pytest.raises(SubmissionError, match="few.tar lacks images.*bravo_synobjs/place/1_encoded.bin"):
         check_submission(tree, files[0], write_tar(tree.parent / "few.tar", {"x": b""}), progress=False)
+    more = write_tar(tree.parent / "more.tar", members(files[1]) | {"bravo_synobjs/place/7_encoded.bin": b"x"})
+    with pytest.raises(SubmissionError, match="more.tar .*holds others.*: bravo_synobjs/place/7_encoded.bin"):
+        check_submission(tree, files[0], more, progress=False)
+
+
+def test_the_check_of_a_tree_or_samples_that_do_not_fit(benchmark, tree):
+    folder, _ = benchmark
+    outside = members(folder / "samples.tar") | {"bravo_synobjs/place/1_samples.bin": encode_samples([0, 40 * 60])}
+    with pytest.raises(SubmissionError, match="place/1_encoded.bin .*differs"):
+        other = write_tar(tree.parent / "s.tar", outside)
+        check_submission(tree, other, folder / "submission.tar", progress=False)
+    (tree / "bravo_synobjs/place/1_conf.png").unlink()
+    with pytest.raises(SubmissionError, match="lacks 1 files.*place/1_conf.png"):
+        check_submission(tree, folder / "samples.tar", folder / "submission.tar", progress=False)
+
+
+@pytest.mark.parametrize(
+    "label, words", [(np.full(SIZE, 77, np.uint8), r"ids \[77\]"), (np.zeros(SIZE, bool), "type bool")]
+)
+def test_labels_that_are_no_train_ids_are_named(benchmark, tmp_path, label, words):
+    folder, _ = benchmark
+    truth = members(folder / "gt.tar") | {"bravo_synobjs/place/1_gt.png": png(label)}
+    gt = write_tar(tmp_path / "gt.tar", truth)
+    for door in (
+        lambda: evaluate(folder, gt=gt),
+        lambda: sample_ground_truth(gt, tmp_path / "samples.tar", progress=False),
+    ):
+        with pytest.raises(SubmissionError, match=f"bravo_synobjs/place/1_gt.png of .*gt.tar.*{words}"):
+            door()
+    assert [path.name for path in tmp_path.iterdir()] == ["gt.tar"]
+
+
+def test_an_image_of_void_alone_has_no_samples(benchmark, tmp_path):
+    truth = members(benchmark[0] / "gt.tar") | {"bravo_synobjs/place/1_gt.png": png(np.full(SIZE, 255, np.uint8))}
+    with pytest.raises(SubmissionError, match="bravo_synobjs/place/1 is void everywhere"):
+        sample_ground_truth(write_tar(tmp_path / "gt.tar", truth), tmp_path / "samples.tar", progress=False)
+
+
+@pytest.mark.parametrize("name", ["../1", "a/../../../1", "/tmp/1"])
+def test_predictions_stay_in_their_tree(tmp_path, name):
+    for door in (
+        lambda: submission.write_prediction(tmp_path / "t", "bravo/synobjs", name, np.zeros(SIZE, int), np.ones(SIZE)),
+        lambda: submission.read_prediction(tmp_path / "t", "bravo/synobjs", name),
+    ):
+        with pytest.raises(SubmissionError, match="leads out of the tree"):
+            door()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_tree_that_is_no_folder_is_told(benchmark, tmp_path):

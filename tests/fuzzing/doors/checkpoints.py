@@ -18,7 +18,7 @@ from random import Random
 
 import torch
 
-from iood_helpers.checkpoints import load_checkpoint
+from iood_helpers.model.checkpoints import load_checkpoint
 
 from ..cases import Case, demand
 from ..mutators import as_text, damaged, damaged_json, odd_text, zeros_deflated
