@@ -129,6 +129,18 @@ def test_a_compressed_bomb_is_refused(tmp_path, monkeypatch):
         content(tmp_path / "b.tar.gz")
 
 
+def test_an_archive_that_needs_more_memory_than_there_is(tmp_path, monkeypatch):
+    """As xz files that announce a dictionary of gigabytes do on a small machine."""
+
+    def full(_):
+        raise MemoryError
+
+    monkeypatch.setitem(archives.COMPRESSIONS, b"\xfd7zXZ\x00", full)
+    (tmp_path / "a.tar.xz").write_bytes(lzma.compress(b""))
+    with pytest.raises(SubmissionError, match=r"a\.tar\.xz needs more memory"):
+        content(tmp_path / "a.tar.xz")
+
+
 def header(name, size=0, kind=tarfile.REGTYPE):
     member = tarfile.TarInfo(name)
     member.size, member.type = size, kind
