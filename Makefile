@@ -8,7 +8,7 @@ READY := .venv/.ready
 AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 NUMBA_CPU_NAME=generic
 BASELINE := ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 NUMBA_CPU_NAME=generic
 
-.PHONY: setup run book test test-numbers test-portable test-hard audit bench lint format real lock clean
+.PHONY: setup run book links test test-fast test-numbers test-portable test-hard audit bench lint format real lock clean
 
 setup: $(READY)
 
@@ -25,8 +25,14 @@ book: setup  ## run the notebooks on the shipped data and build the book into bo
 	$(BIN)/python -m iood_helpers.run --profile mini --book
 	$(BIN)/python book/build.py
 
+links: book  ## ask every address in the book
+	$(BIN)/jupyter-book build book --builder linkcheck
+
 test: setup
 	$(BIN)/python -m pytest
+
+test-fast: setup  ## what needs no notebook, no build and no crowd of processes
+	$(BIN)/python -m pytest -m "not slow"
 
 test-numbers: setup  ## the tests that compare numbers, on an emulated baseline processor with one thread
 	env $(BASELINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m numbers

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from measuring import compare, report
 
-from iood_helpers.dcnv3 import dcnv3
+from iood_helpers.model.dcnv3 import dcnv3
 
 SIZES = [(128, 256, 64, 4), (128, 256, 192, 12), (32, 64, 768, 48)]
 
@@ -45,7 +45,7 @@ def first_call(cache: str) -> float:
     code = """
 import time
 import torch
-from iood_helpers.dcnv3 import dcnv3
+from iood_helpers.model.dcnv3 import dcnv3
 inputs = torch.randn(1, 8, 8, 16), torch.randn(1, 8, 8, 18), torch.randn(1, 8, 8, 9)
 start = time.perf_counter()
 dcnv3(*inputs, groups=1, softmax=True, backend="numba")

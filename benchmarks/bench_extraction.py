@@ -14,11 +14,11 @@ from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 from scenes import make_prediction
 
-from iood_helpers import uper_head
-from iood_helpers.configs import model_config
-from iood_helpers.embeddings import PixelEmbedder
-from iood_helpers.memory import keep_freed_memory
-from iood_helpers.store import extract_embeddings
+from iood_helpers.method.embedder import PixelEmbedder
+from iood_helpers.method.store import extract_embeddings
+from iood_helpers.model.fast import uper_head
+from iood_helpers.model.fast.malloc import keep_freed_memory
+from iood_helpers.model.sizes import model_config
 
 IMAGES, PIXELS, SIZE = 500, 20_000, (512, 1024)
 SHARE = 20  # images that are really drawn from; every image costs the same

@@ -13,10 +13,11 @@ from measuring import in_turn, peak_memory, report, row
 from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 
-from iood_helpers import internimage, uper_head, winograd
-from iood_helpers.configs import model_config
-from iood_helpers.dcnv3 import dcnv3
-from iood_helpers.memory import keep_freed_memory
+from iood_helpers.model import internimage
+from iood_helpers.model.dcnv3 import dcnv3
+from iood_helpers.model.fast import uper_head, winograd
+from iood_helpers.model.fast.malloc import keep_freed_memory
+from iood_helpers.model.sizes import model_config
 
 plain_dcnv3 = partial(dcnv3, backend="torch")
 pays = winograd.pays

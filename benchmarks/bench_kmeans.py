@@ -6,7 +6,7 @@ import numpy as np
 from measuring import compare, report
 from sklearn.cluster import KMeans
 
-from iood_helpers.clustering import ClassKMeans
+from iood_helpers.method.kmeans import ClassKMeans
 
 CLASSES, PIXELS, DIMENSIONS, K = 19, 20_000, 960, 30
 

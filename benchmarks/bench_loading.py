@@ -11,11 +11,11 @@ from measuring import compare, report
 from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 
-from iood_helpers import internimage  # noqa: F401  (registers the backbone)
-from iood_helpers.checkpoints import file_sha256
-from iood_helpers.configs import model_config
-from iood_helpers.memory import keep_freed_memory
-from iood_helpers.segmenter import load_segmenter
+from iood_helpers.model import internimage  # noqa: F401  (registers the backbone)
+from iood_helpers.model.checkpoints import file_sha256
+from iood_helpers.model.fast.malloc import keep_freed_memory
+from iood_helpers.model.segmenter import load_segmenter
+from iood_helpers.model.sizes import model_config
 
 
 def plain(path: Path) -> torch.nn.Module:

@@ -8,10 +8,10 @@ import numpy as np
 from measuring import compare, report
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score, roc_curve
 
-from iood_helpers import accumulator
-from iood_helpers.accumulator import BravoAccumulator, per_class_iou
-from iood_helpers.classes import VOID
-from iood_helpers.sampling import SAMPLED_PIXELS
+from iood_helpers.bravo import accumulator
+from iood_helpers.bravo.accumulator import BravoAccumulator, per_class_iou
+from iood_helpers.bravo.sampling import SAMPLED_PIXELS
+from iood_helpers.datasets.labels import VOID
 
 IMAGES, SIZE = 40, (1024, 2048)
 

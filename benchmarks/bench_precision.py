@@ -17,9 +17,9 @@ from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 
 from iood_helpers import load_dataset, load_segmenter
-from iood_helpers.checkpoints import Checkpoint
-from iood_helpers.configs import model_config
-from iood_helpers.segmenter import Segmenter
+from iood_helpers.model.checkpoints import Checkpoint
+from iood_helpers.model.segmenter import Segmenter
+from iood_helpers.model.sizes import model_config
 
 PRECISIONS = ("float32", "bfloat16")
 IMAGES = 60

@@ -9,10 +9,10 @@ from measuring import alone, compare, report
 from scenes import WIDTHS, fit_on, make_prediction
 from sklearn.metrics.pairwise import euclidean_distances
 
-from iood_helpers.clustering import ClassKMeans
-from iood_helpers.embeddings import PixelEmbedder
-from iood_helpers.refinement import refine_confidence
-from iood_helpers.segmenter import Prediction
+from iood_helpers.method.embedder import PixelEmbedder
+from iood_helpers.method.kmeans import ClassKMeans
+from iood_helpers.method.refinement import refine_confidence
+from iood_helpers.model.segmenter import Prediction
 
 FACTOR = 0.8  # with 1.1 next to nothing is masked, and equal masks would say little
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from measuring import alone, report
 from scenes import fit_on, make_prediction
 
-from iood_helpers.embeddings import PixelEmbedder
-from iood_helpers.refinement import refine_confidence
+from iood_helpers.method.embedder import PixelEmbedder
+from iood_helpers.method.refinement import refine_confidence
 
 
 def main() -> None:

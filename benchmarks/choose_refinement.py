@@ -25,11 +25,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "data")]
 
 from iood_helpers import ClassKMeans, PixelEmbedder, load_dataset, load_segmenter, refine_confidence  # noqa: E402
-from iood_helpers.accumulator import BravoAccumulator  # noqa: E402
-from iood_helpers.calibration import Recalibration  # noqa: E402
-from iood_helpers.embeddings import grid_pixels  # noqa: E402
-from iood_helpers.files import write_atomically  # noqa: E402
-from iood_helpers.metrics import LOWER_IS_BETTER, OOD_METRICS, SEMANTIC_METRICS, harmonic_mean  # noqa: E402
+from iood_helpers.bravo.accumulator import BravoAccumulator  # noqa: E402
+from iood_helpers.bravo.metrics import LOWER_IS_BETTER, OOD_METRICS, SEMANTIC_METRICS, harmonic_mean  # noqa: E402
+from iood_helpers.io import write_atomically  # noqa: E402
+from iood_helpers.method.calibration import Recalibration  # noqa: E402
+from iood_helpers.method.embedder import grid_pixels  # noqa: E402
 
 WEATHER = ("ACDCfog", "ACDCrain", "ACDCnight", "ACDCsnow", "synrain", "synflare", "outofcontext")
 FIRST_INDEX, SCENES = 500, 15

@@ -13,10 +13,11 @@ from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 from torch.utils.flop_counter import FlopCounterMode
 
-from iood_helpers import internimage, uper_head
-from iood_helpers.configs import model_config
-from iood_helpers.dcnv3 import dcnv3
-from iood_helpers.memory import keep_freed_memory
+from iood_helpers.model import internimage
+from iood_helpers.model.dcnv3 import dcnv3
+from iood_helpers.model.fast import uper_head
+from iood_helpers.model.fast.malloc import keep_freed_memory
+from iood_helpers.model.sizes import model_config
 
 SIZE = (512, 1024)
 CORNERS = 4

@@ -11,8 +11,8 @@ import json
 import re
 from pathlib import Path
 
-from iood_helpers.files import write_atomically
-from iood_helpers.notebook import read_metrics
+from iood_helpers.course.artifacts import read_metrics
+from iood_helpers.io import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "book" / "photographs.md"

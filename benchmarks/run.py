@@ -19,9 +19,9 @@ import matplotlib.pyplot as plt
 import torch
 from tqdm import tqdm
 
-from iood_helpers.files import write_atomically
-from iood_helpers.notebook import INK
-from iood_helpers.record import git_commit
+from iood_helpers.course.display import INK
+from iood_helpers.course.record import git_commit
+from iood_helpers.io import write_atomically
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = {

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from iood_helpers.clustering import ClassKMeans
-from iood_helpers.embeddings import PixelEmbedder
-from iood_helpers.segmenter import Prediction
+from iood_helpers.method.embedder import PixelEmbedder
+from iood_helpers.method.kmeans import ClassKMeans
+from iood_helpers.model.segmenter import Prediction
 
 UNSURE = 0.05  # share of pixels below the gate of 0.5
 WIDTHS = {"t": 64, "s": 80, "b": 112, "l": 160, "xl": 192}

@@ -29,10 +29,10 @@ from tqdm.auto import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import iood_helpers.internimage  # noqa: F401  (registers the backbone)
-from iood_helpers.classes import CLASS_NAMES, NUM_CLASSES, VOID
-from iood_helpers.configs import MEAN, STD, model_config
 from iood_helpers.datasets import load_dataset
-from iood_helpers.files import write_atomically
+from iood_helpers.datasets.labels import CLASS_NAMES, NUM_CLASSES, VOID
+from iood_helpers.io import write_atomically
+from iood_helpers.model.sizes import MEAN, STD, model_config
 
 HERE = Path(__file__).resolve().parent
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .classes import NUM_CLASSES, VOID
+from .datasets.labels import NUM_CLASSES, VOID
 from .errors import IoodError
 
 MAX_SEED = 2**32 - 1

@@ -20,10 +20,16 @@ NUMBERS = (
 """Modules whose tests compare numbers: another processor computes them in another order."""
 
 
+SLOW = ("notebooks", "book", "rehearsal", "fuzzing", "interruptions", "render", "benchmarks", "doctests")
+"""Modules that run notebooks, builds, or many processes."""
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.stem.removeprefix("test_") in NUMBERS:
-            item.add_marker("numbers")
+        name = item.path.stem.removeprefix("test_")
+        for marker, modules in (("numbers", NUMBERS), ("slow", SLOW)):
+            if name in modules:
+                item.add_marker(marker)
 
 
 SMALL = {
@@ -39,7 +45,7 @@ SMALL = {
 
 def make_prediction(seed=0, size=(37, 50), widths=(3, 4, 5, 6), decoder=4):
     """Random prediction with a pyramid of the right proportions."""
-    from iood_helpers.segmenter import Prediction
+    from iood_helpers.model.segmenter import Prediction
 
     rng = np.random.default_rng(seed)
     shapes = [tuple(-(-s // stride) for s in size) for stride in (4, 8, 16, 32)]
@@ -61,7 +67,7 @@ def prediction():
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory):
     """Run folder of the whole chain on the shipped data with small parameters."""
-    from iood_helpers.run import load_profile, notebook_order, run
+    from iood_helpers.course.runner import load_profile, notebook_order, run
 
     folder = tmp_path_factory.mktemp("run")
     parameters = {**load_profile("mini"), **SMALL, "run_dir": str(folder)}

@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from iood_helpers.bravo.submission import sample_ground_truth
 from iood_helpers.datasets import BRAVO_LAYOUT, Sample, load_dataset
-from iood_helpers.label_maps import CITYSCAPES_LABEL_IDS
-from iood_helpers.submission import sample_ground_truth
+from iood_helpers.datasets.labels import CITYSCAPES_LABEL_IDS
 
 CITYSCAPES = (1024, 2048)
 ACDC = (1080, 1920)

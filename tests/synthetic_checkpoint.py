@@ -14,8 +14,8 @@ from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 from torch import nn
 
-from iood_helpers import internimage  # noqa: F401  (registers the backbone)
-from iood_helpers.configs import model_config
+from iood_helpers.model import internimage  # noqa: F401  (registers the backbone)
+from iood_helpers.model.sizes import model_config
 
 
 class HistoryBuffer:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import zstandard
 
-from iood_helpers import archives
-from iood_helpers.archives import reading, write_tar
-from iood_helpers.codec import HEADER, decode_prediction, decode_samples, encode_prediction, encode_samples
+from iood_helpers.bravo import archives
+from iood_helpers.bravo.archives import reading, write_tar
+from iood_helpers.bravo.codec import HEADER, decode_prediction, decode_samples, encode_prediction, encode_samples
 from iood_helpers.errors import SubmissionError
 
 FILES = {f"bravo_SMIYC/{i}_x.bin": bytes([i]) * (600 * i + 1) for i in range(5)}

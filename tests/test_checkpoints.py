@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import copyreg
 import functools
 import http.server
 import io
@@ -10,6 +11,7 @@ import os
 import pickle
 import sys
 import threading
+import tracemalloc
 import zipfile
 from types import ModuleType
 
@@ -19,11 +21,12 @@ import torch
 from safetensors.torch import save_file
 from synthetic_checkpoint import HistoryBuffer, write_official_checkpoint
 
-from iood_helpers import checkpoints, load_segmenter, unpickling
-from iood_helpers.checkpoints import load_checkpoint
-from iood_helpers.classes import CLASS_NAMES
+from iood_helpers import load_segmenter
+from iood_helpers.datasets.labels import CLASS_NAMES
 from iood_helpers.errors import CheckpointError
-from iood_helpers.paths import checkpoints_dir
+from iood_helpers.io import checkpoints_dir
+from iood_helpers.model import checkpoints, unpickling
+from iood_helpers.model.checkpoints import load_checkpoint
 
 NANO = checkpoints_dir() / "nano.pth"
 
@@ -299,6 +302,94 @@ def test_small_files_stay_small(tmp_path):
         load_checkpoint(tmp_path / "deflated.pth")
 
 
+NESTED = b"N" + b"2\x86" * 40  # a tuple of a tuple twice, of a tuple twice, ...: 2**40 leaves
+STORAGE = b"(X\x07\0\0\0storagectorch\nFloatStorage\n%sX\x03\0\0\0cpuK\x04tQ"
+TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE + b"K\0%s%s\x89NtR"
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"\x80\x02}" + NESTED + b"K\x01s.",
+        b"\x80\x02}(" + NESTED + b"K\x01u.",
+        b"\x80\x02(" + NESTED + b"K\x01d.",
+        b"\x80\x04\x8f(" + NESTED + b"\x90.",
+        b"\x80\x04(" + NESTED + b"\x91.",
+        b"\x80\x02ccollections\nOrderedDict\n]" + NESTED + b"K\x01\x86a\x85R.",
+        b"\x80\x02}X\x01\0\0\0a" + TENSOR % (NESTED, b"K\x04\x85", b"K\x01\x85") + b"s.",
+    ],
+)
+def test_no_opcode_takes_more_than_its_length(tmp_path, pickled):
+    """Hashing and printing what holds itself twice over."""
+    (tmp_path / "w.pth").write_bytes(zipped(pickled))
+    with pytest.raises(CheckpointError, match=r"w\.pth (is damaged|holds no state dict)"):
+        load_checkpoint(tmp_path / "w.pth")
+
+
+def test_tensors_and_classes_out_of_all_proportion(tmp_path):
+    shape = b"(" + b"K\x01" * 65 + b"t"
+    tensor = TENSOR % (b"X\x01\0\0\x000", shape, shape)
+    cases = {b"c" + b"m" * 2000 + b"\nn\n": "a thousand letters", tensor: "an impossible shape"}
+    for pickled, reason in cases.items():
+        (tmp_path / "w.pth").write_bytes(zipped(b"\x80\x02" + pickled + b"."))
+        with pytest.raises(CheckpointError) as caught:
+            load_checkpoint(tmp_path / "w.pth")
+        assert reason in str(caught.value.__cause__)
+
+
+def test_nothing_but_the_readers_own_functions_is_called():
+    reader = unpickling.Unpickler(io.BytesIO(), NANO)
+    for function in (print, os.getcwd, dict, pickle.loads, "text", None):
+        with pytest.raises(pickle.UnpicklingError, match="call of something else"):
+            reader._call(function, ())
+
+
+def test_a_registry_of_extensions_is_not_asked(tmp_path):
+    copyreg.add_extension("os", "getcwd", 77)
+    copyreg._extension_cache[77] = os.getcwd
+    try:
+        (tmp_path / "w.pth").write_bytes(zipped(b"\x80\x02}\x82M)Rs."))
+        with pytest.raises(CheckpointError, match="damaged") as caught:
+            load_checkpoint(tmp_path / "w.pth")
+    finally:
+        copyreg.remove_extension("os", "getcwd", 77)
+        copyreg.clear_extension_cache()
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_class_names_that_hold_themselves_are_not_printed(tmp_path):
+    meta = b"X\x04\0\0\0meta}X\x07\0\0\0CLASSES]" + NESTED + b"as"
+    weight = b"X\x01\0\0\0a" + TENSOR % (b"X\x01\0\0\x000", b"K\x04\x85", b"K\x01\x85")
+    (tmp_path / "w.pth").write_bytes(zipped(b"\x80\x02}(" + meta + weight + b"u.", **{"0": bytes(16)}))
+    with pytest.raises(CheckpointError, match=r"other classes than the 19 of Cityscapes: \?"):
+        load_checkpoint(tmp_path / "w.pth")
+
+
+def test_one_state_for_many_objects_is_kept_once(tmp_path):
+    """A dictionary of a thousand items given to ten thousand objects: ten million copies, were they made."""
+    large = b"}q\x01(" + b"".join(b"J" + i.to_bytes(4, "little") + b"N" for i in range(1000)) + b"u0"
+    objects = b"ca\nb\n)\x81h\x01b" * 10_000 + b"ca\nb\nh\x01\x85R" * 10_000
+    (tmp_path / "w.pth").write_bytes(zipped(b"\x80\x02" + large + b"](" + objects + b"e."))
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match="no state dict"):
+        load_checkpoint(tmp_path / "w.pth")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
+
+
+def test_one_storage_under_many_names_is_read_once_or_refused(tmp_path):
+    base = torch.arange(1000.0)
+    content = {f"w{i}": base[i : i + 10] for i in range(300)}
+    path = saved(tmp_path / "w.pth", content)
+    same(load_checkpoint(path).state_dict, content)
+    for tensor in load_checkpoint(path).state_dict.values():
+        assert tensor.untyped_storage().nbytes() == 40  # none keeps all of the storage
+    path = saved(tmp_path / "w.pth", {f"w{i}": base for i in range(1000)})
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_checkpoint(path)
+
+
 def test_a_tensor_larger_than_what_is_stored_is_refused(tmp_path):
     """A view of one number a billion times, as a stride of zero would have it."""
     path = saved(tmp_path / "w.pth", {"a.weight": torch.ones(1).expand(1 << 30)})
@@ -310,6 +401,21 @@ def test_limits_can_be_set(monkeypatch):
     monkeypatch.setenv("IOOD_MAX_CHECKPOINT_GB", "0.001")
     with pytest.raises(CheckpointError, match="larger than 0.001 GiB; set IOOD_MAX_CHECKPOINT_GB"):
         load_checkpoint(NANO)
+
+
+@pytest.mark.parametrize("opcode", [b"\x8d", b"\x8e", b"\x95"])  # a long text, long bytes, a frame
+def test_lengths_beyond_the_file_are_not_asked_for(tmp_path, opcode):
+    asked = []
+
+    class Stream(io.BytesIO):
+        def read(self, size=-1):
+            asked.append(size)
+            return super().read(min(size, 100))
+
+    stream = Stream(b"\x80\x04" + opcode + (1 << 40).to_bytes(8, "little"))
+    with pytest.raises((EOFError, pickle.UnpicklingError)):
+        unpickling.Unpickler(stream, tmp_path / "w.pth").load()
+    assert max(asked) <= 8
 
 
 def test_a_pickle_without_an_end_is_left(tmp_path, monkeypatch):
@@ -372,3 +478,62 @@ def test_official_names_and_addresses_belong_together():
     assert checkpoints.OFFICIAL["internimage-xl-mapillary2cityscapes"].endswith(
         "OpenGVLab/InternImage/resolve/main/upernet_internimage_xl_512x1024_160k_mapillary2cityscapes.pth"
     )
+
+
+def test_checksums_hold_for_local_files_too():
+    right = checkpoints.file_sha256(NANO)
+    assert load_checkpoint(NANO, sha256=right.upper()).sha256 == right
+    with pytest.raises(CheckpointError, match="instead of 0000"):
+        load_checkpoint("nano", sha256="0" * 64)
+
+
+@pytest.mark.parametrize("source", ["\0", "~nobody-of-this-name/w.pth", "x" * 5000, "", None, 3])
+def test_sources_that_are_no_paths(source):
+    with pytest.raises(CheckpointError, match="neither a file nor a known name"):
+        load_checkpoint(source)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["decode_head.conv_seg.weight", "backbone.patch_embed.conv2.weight", "decode_head.fpn_bottleneck.conv.weight"],
+)
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 1, 1)])
+def test_shapes_that_no_network_has(weights, tmp_path, name, shape):
+    path = saved(tmp_path / "w.pth", weights | {name: torch.zeros(shape)})
+    assert load_checkpoint(path).state_dict[name].shape == shape
+    with pytest.raises(CheckpointError):
+        load_segmenter(path)
+
+
+def test_numbers_in_names_may_have_any_length(tmp_path):
+    state = {"backbone.patch_embed.conv2.weight": torch.zeros(24, 3, 3, 3)}
+    state[f"backbone.levels.0.blocks.{'9' * 5000}.w"] = torch.zeros(1)
+    assert load_checkpoint(saved(tmp_path / "w.pth", state)).size is None
+
+
+def test_tensors_with_attributes_and_parameters_are_tensors(tmp_path):
+    named = torch.arange(4.0)
+    named.note = "of somebody"
+    content = {"a": named, "b": torch.nn.Parameter(torch.ones(2)), "c": torch.zeros(0, 3)}
+    same(load_checkpoint(saved(tmp_path / "w.pth", content)).state_dict, content)
+
+
+def test_numbers_of_other_kinds_beside_the_weights_do_no_harm(weights, tmp_path):
+    others = {"complex": torch.zeros(2, dtype=torch.complex64), "wide": torch.zeros(2, dtype=torch.uint16)}
+    same(load_checkpoint(saved(tmp_path / "w.pth", {"state_dict": weights, "optimizer": others})).state_dict, weights)
+
+
+def test_weights_with_and_without_a_prefix_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="twice"):
+        load_checkpoint(saved(tmp_path / "w.pth", {"a.w": torch.ones(1), "a._orig_mod.w": torch.ones(1)}))
+
+
+def test_a_limit_that_is_no_number(monkeypatch):
+    monkeypatch.setenv("IOOD_MAX_CHECKPOINT_GB", "much")
+    with pytest.raises(CheckpointError, match="'much'; give a number"):
+        load_checkpoint(NANO)
+
+
+def test_hyphens_and_capitals_in_class_names(weights, tmp_path):
+    names = [name.replace(" ", "_").upper() for name in CLASS_NAMES]
+    load_checkpoint(saved(tmp_path / "w.pth", {"meta": {"CLASSES": names}, "state_dict": weights}))

@@ -11,8 +11,8 @@ from safetensors.numpy import save_file
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 
-from iood_helpers.clustering import START_ROWS_PER_CLUSTER, ClassKMeans
 from iood_helpers.errors import ClusteringError
+from iood_helpers.method.kmeans import START_ROWS_PER_CLUSTER, ClassKMeans
 
 
 def blobs(n=400, seed=0):

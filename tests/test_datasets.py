@@ -18,8 +18,8 @@ from iood_helpers.datasets import (
     camvid_classes,
     load_dataset,
 )
+from iood_helpers.datasets.images import read_ids
 from iood_helpers.errors import DatasetError
-from iood_helpers.images import read_ids
 
 HEIGHT, WIDTH = 36, 48
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from iood_helpers.dcnv3 import dcnv3
+from iood_helpers.model.dcnv3 import dcnv3
 
 
 def read(value, n, row, column, channel):
@@ -208,7 +208,7 @@ def test_nan_and_infinity_do_no_harm(where):
 
 
 def test_choice_of_the_backend(monkeypatch):
-    from iood_helpers import dcnv3 as module
+    from iood_helpers.model import dcnv3 as module
 
     value, offset, mask, _ = make(size=(5, 5), groups=2, width=4)
     single = value.float(), offset.float(), mask.float()
@@ -242,7 +242,7 @@ def test_short_numbers_are_computed_in_float32(kind, backend):
 def test_threads_are_those_of_pytorch(monkeypatch):
     from concurrent.futures import ThreadPoolExecutor
 
-    from iood_helpers import dcnv3_numba
+    from iood_helpers.model.fast import dcnv3_numba
 
     asked, value = [], torch.randn(1, 16, 16, 4)
     offset, mask = torch.randn(1, 16, 16, 18), torch.randn(1, 16, 16, 9)

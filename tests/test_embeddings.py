@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from conftest import make_prediction
 from safetensors.numpy import save_file
 
-from iood_helpers.embeddings import PixelEmbedder, grid_pixels, sample_bilinear
 from iood_helpers.errors import EmbeddingError
+from iood_helpers.method.embedder import PixelEmbedder, grid_pixels, sample_bilinear
 
 
 def plain(prediction, levels=(0, 1, 2, 3)):
@@ -289,6 +289,8 @@ def saved(path, arrays=None, kind="PixelEmbedder", parameters=GOOD):
                 {"scale_": np.array([1, 1, 0, 1], np.float32)},
                 {"scale_": np.full(4, -1, np.float32)},
                 {"scale_": np.full(4, np.inf, np.float32)},
+                {"scale_": np.full(4, 1e-45, np.float32)},
+                {"weight_": np.full((2, 4), 3e38, np.float32)},
                 {"weight_": np.ones((2, 5), np.float32)},
                 {"weight_": np.ones((0, 4), np.float32)},
                 {"bias_": np.ones(3, np.float32)},

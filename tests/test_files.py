@@ -7,24 +7,30 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from iood_helpers.errors import FileError
-from iood_helpers.files import plain, write_atomically, write_json
+from iood_helpers.io import plain, write_atomically, write_json
 
 
-@pytest.fixture
+@contextmanager
 def tiny_files():
-    """No file may be longer than five bytes, which fails as a full disk does."""
+    """No file may be longer than five bytes, which fails as a full disk does.
+
+    For the statement alone: the test runner's own output may go to a file.
+    """
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
 
 
 @pytest.mark.parametrize(
@@ -34,15 +40,15 @@ def tiny_files():
         lambda path: save_file({"a": np.zeros(99)}, path),
     ],
 )
-def test_a_full_disk(tmp_path, write, tiny_files):
+def test_a_full_disk(tmp_path, write):
     (tmp_path / "a.bin").write_bytes(b"old")
-    with pytest.raises(FileError, match=r"a\.bin cannot be written \(.*File too large"):
+    with pytest.raises(FileError, match=r"a\.bin cannot be written \(.*File too large"), tiny_files():
         write_atomically(tmp_path / "a.bin", write)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.bin", b"old")]
 
 
-def test_json_on_a_full_disk(tmp_path, tiny_files):
-    with pytest.raises(FileError, match=r"a\.json cannot be written"):
+def test_json_on_a_full_disk(tmp_path):
+    with pytest.raises(FileError, match=r"a\.json cannot be written"), tiny_files():
         write_json(tmp_path / "a.json", {"some": "thing"})
     assert not list(tmp_path.iterdir())
 

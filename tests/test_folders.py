@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from test_datasets import HEIGHT, WIDTH, bravo_tree, cityscapes_tree, colours, labels, save
 
-from iood_helpers import paths
-from iood_helpers.accumulator import BravoAccumulator
+from iood_helpers import io as paths
+from iood_helpers.bravo.accumulator import BravoAccumulator
 from iood_helpers.datasets import load_dataset
+from iood_helpers.datasets.folders import find_images, read_list
 from iood_helpers.errors import DatasetError, FileError
-from iood_helpers.folders import find_images, read_list
 
 
 def names(folder, *rest):

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from test_datasets import HEIGHT, WIDTH, colours, labels, save
 
-from iood_helpers import images
+from iood_helpers.datasets import images
+from iood_helpers.datasets.images import image_size, read_ids, read_image, read_mask
 from iood_helpers.errors import DatasetError
-from iood_helpers.images import image_size, read_ids, read_image, read_mask
 
 # pictures of any kind
 

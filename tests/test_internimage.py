@@ -10,10 +10,10 @@ import torch
 from conftest import GOLDEN
 from mmseg.registry import MODELS
 
-from iood_helpers.configs import SIZES, model_config
 from iood_helpers.errors import CheckpointError
-from iood_helpers.internimage import InternImage
-from iood_helpers.layers import LAYER_NORM_EPS, DropPath
+from iood_helpers.model.blocks import LAYER_NORM_EPS, DropPath
+from iood_helpers.model.internimage import InternImage
+from iood_helpers.model.sizes import SIZES, model_config
 
 # Figures of the official models, as published with their configs.
 ENTRIES = {"t": 767, "s": 825, "b": 825, "l": 913, "xl": 957}

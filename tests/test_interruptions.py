@@ -26,7 +26,7 @@ TOY = Path(__file__).with_name("toy_course.py")
 SLOW = """
 import os, time
 from pathlib import Path
-from iood_helpers.files import write_json
+from iood_helpers.io import write_json
 run = Path(run_dir)
 (run / "kernel").write_text(str(os.getpid()))
 """

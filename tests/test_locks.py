@@ -8,11 +8,11 @@ import sys
 import pytest
 
 from iood_helpers.errors import FileError, LockedError
-from iood_helpers.locks import exclusive
+from iood_helpers.io import exclusive
 
 HOLDER = """
 import sys, time
-from iood_helpers.locks import exclusive
+from iood_helpers.io import exclusive
 with exclusive(sys.argv[1], "The store"):
     print("held", flush=True)
     time.sleep(60)

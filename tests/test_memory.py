@@ -8,7 +8,7 @@ import resource
 import pytest
 import torch
 
-from iood_helpers.memory import keep_freed_memory
+from iood_helpers.model.fast.malloc import keep_freed_memory
 
 
 def faults_of(work) -> int:

@@ -14,10 +14,9 @@ from conftest import GOLDEN
 from PIL import Image
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score, roc_curve
 
-from iood_helpers import metrics, ranking
-from iood_helpers.datasets import BRAVO_LAYOUT
-from iood_helpers.errors import MetricsError
-from iood_helpers.metrics import (
+from iood_helpers.bravo import histograms as ranking
+from iood_helpers.bravo import metrics
+from iood_helpers.bravo.metrics import (
     OOD_METRICS,
     SEMANTIC_METRICS,
     BravoAccumulator,
@@ -26,6 +25,8 @@ from iood_helpers.metrics import (
     per_class_iou,
     sample_pixels,
 )
+from iood_helpers.datasets import BRAVO_LAYOUT
+from iood_helpers.errors import MetricsError
 
 SHAPE = (40, 60)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from iood_helpers.bootstrap import bootstrap_metrics, mean_ranks, resampled_metrics
+from iood_helpers.bravo.metrics import OOD_METRICS, SEMANTIC_METRICS, BravoAccumulator
+from iood_helpers.bravo.statistics import bootstrap_metrics, mean_ranks, resampled_metrics
 from iood_helpers.errors import MetricsError
-from iood_helpers.metrics import OOD_METRICS, SEMANTIC_METRICS, BravoAccumulator
 
 
 def accumulator(seed: int, shape: tuple[int, int] = (64, 96), difficulty: float = 0.5) -> BravoAccumulator:

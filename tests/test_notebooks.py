@@ -12,7 +12,7 @@ import yaml
 from comparison import differences
 from conftest import ROOT, SMALL
 
-from iood_helpers.run import declared_parameters, load_profile, notebook_order, profiles, run
+from iood_helpers.course.runner import declared_parameters, load_profile, notebook_order, profiles, run
 
 NAMES = notebook_order()
 BASELINES = ROOT / "tests" / "baselines"

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from conftest import make_prediction
 
-from iood_helpers.calibration import Recalibration, log_odds
-from iood_helpers.clustering import ClassKMeans
-from iood_helpers.embeddings import PixelEmbedder
 from iood_helpers.errors import RefinementError
-from iood_helpers.refinement import novelty_map, refine_confidence
+from iood_helpers.method.calibration import Recalibration, log_odds
+from iood_helpers.method.embedder import PixelEmbedder
+from iood_helpers.method.kmeans import ClassKMeans
+from iood_helpers.method.refinement import novelty_map, refine_confidence
 
 
 def fit(embedder, images=4, n_clusters=5, calibrate=True):

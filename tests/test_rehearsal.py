@@ -13,9 +13,9 @@ from rehearsal import ACDC, CITYSCAPES, SMIYC, rehearsal_tree, samples_archive
 from synthetic_checkpoint import write_official_checkpoint
 
 from iood_helpers import evaluate_submission, load_segmenter
+from iood_helpers.bravo.submission import check_submission
+from iood_helpers.course.runner import load_profile, notebook_order, run
 from iood_helpers.datasets import BRAVO_LAYOUT, load_dataset
-from iood_helpers.run import load_profile, notebook_order, run
-from iood_helpers.submission import check_submission
 
 SCALE, TRAIN, IMAGES = 0.125, 5, 2
 

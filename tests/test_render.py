@@ -12,7 +12,7 @@ from render.objects import DEVELOPMENT_KINDS, HELD_OUT_KINDS
 from render.subsets import OBJECTS
 
 from iood_helpers.datasets import load_dataset
-from iood_helpers.paths import mini_dir
+from iood_helpers.io import mini_dir
 
 ENTRIES = list(entries())
 

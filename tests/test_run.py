@@ -1,4 +1,4 @@
-"""The runner: profiles, parameters, failures, the record; and what notebooks import from notebook.py."""
+"""The runner: profiles, parameters, failures, the record; and what notebooks import from the course room."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from toy_course import build, places
 
-from iood_helpers import notebook, parameters, run
+from iood_helpers.course import artifacts, display, parameters
+from iood_helpers.course import runner as run
 from iood_helpers.datasets import load_dataset
-from iood_helpers.errors import ArtifactError, ParameterError
-from iood_helpers.locks import exclusive
+from iood_helpers.errors import ArtifactError, FileError, ParameterError
+from iood_helpers.io import exclusive
 
 
 @pytest.fixture
@@ -160,6 +161,34 @@ def test_a_damaged_profile_is_named(toy, content):
         run.load_profile("mini")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["&a [*a]", "[&a [x, x], *a]", "!!timestamp x", "!!bool x", "!!int x", "[" * 3000, "9" * 5000, "{[1]: 2}"],
+)
+def test_values_that_yaml_cannot_give_are_named(text):
+    """Among them aliases: nine lines of them stand for gigabytes."""
+    with pytest.raises(ParameterError, match="--set 'value="):
+        parameters.parse([f"value={text}"])
+
+
+@pytest.mark.parametrize("content", ["parts:\n- chapters:\n  - 3\n", "a: 1", "parts: x", "", "parts: ["])
+def test_a_damaged_table_of_contents_is_named(toy, content):
+    (toy / "book/_toc.yml").write_text(content)
+    with pytest.raises(ParameterError, match=r"_toc\.yml"):
+        run.notebook_order()
+
+
+def test_an_unknown_parameter_of_a_profile_is_told_with_its_file(toy):
+    (toy / "notebooks/parameters/mini.yml").write_text("valeu: 1\n")
+    with pytest.raises(ParameterError, match=r"'valeu' in .*mini\.yml.*Did you mean 'value'"):
+        run.load_profile("mini")
+
+
+def test_a_folder_name_that_no_system_has_is_told():
+    with pytest.raises(FileError, match="run folder"):
+        artifacts.run_folder("a\0b")
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"cells": 3}', ""])
 def test_a_damaged_notebook_is_named(toy, content):
     (toy / "notebooks/00_one.ipynb").write_text(content)
@@ -204,35 +233,43 @@ def test_parameters_must_be_literals(toy):
 
 def test_a_missing_artefact_names_notebook_and_command(tmp_path):
     with pytest.raises(ArtifactError, match=r"04_fit_kmeans makes it: python -m iood_helpers.run --only 04"):
-        notebook.artifact(tmp_path / "kmeans.safetensors", made_by="04_fit_kmeans")
+        artifacts.artifact(tmp_path / "kmeans.safetensors", made_by="04_fit_kmeans")
 
 
 def test_splits_with_unknown_objects():
-    chosen = notebook.with_unknown_objects
+    chosen = artifacts.with_unknown_objects
     assert chosen(["mini/ACDCfog", "mini/SMIYC", "mini/newobjs"], limit=2) == ["mini/SMIYC"]
     assert chosen(["mini/ACDCfog", "mini/newobjs"], limit=2) == ["mini/newobjs"]
     assert chosen(["mini/ACDCfog"], limit=2) == []
 
 
 def test_the_scene_to_show_has_something_unknown_if_any_has():
-    assert notebook.scene_to_show("mini/devobjs").invalid().mean() > 0.02
-    assert notebook.scene_to_show("mini/val").name == load_dataset("mini/val")[0].name
+    assert artifacts.scene_to_show("mini/devobjs").invalid().mean() > 0.02
+    assert artifacts.scene_to_show("mini/val").name == load_dataset("mini/val")[0].name
 
 
 def test_metrics_come_back(tmp_path):
-    notebook.write_metrics(tmp_path, "05_x", {"a": 0.5, "b": None})
-    assert notebook.read_metrics(tmp_path, "05_x") == {"a": 0.5, "b": None}
+    artifacts.write_metrics(tmp_path, "05_x", {"a": 0.5, "b": None})
+    assert artifacts.read_metrics(tmp_path, "05_x") == {"a": 0.5, "b": None}
+
+
+@pytest.mark.parametrize("content", ["null", '{"a": "0.5"}', '{"a": [1]}', '{"a": true}', "[" * 100_000, "{"])
+def test_metrics_that_are_no_numbers_are_named(tmp_path, content):
+    artifacts.write_metrics(tmp_path, "05_x", {})
+    (tmp_path / "metrics/05_x.json").write_text(content)
+    with pytest.raises(ArtifactError, match=r"05_x\.json"):
+        artifacts.read_metrics(tmp_path, "05_x")
 
 
 def test_figures_for_the_book_are_html_without_the_library(monkeypatch):
     import plotly.graph_objects as go
 
     shown = []
-    monkeypatch.setattr(notebook, "display", lambda item: shown.append(item.data))
+    monkeypatch.setattr(display, "display", lambda item: shown.append(item.data))
     monkeypatch.setenv("IOOD_BOOK", "1")
-    notebook.show(go.Figure(go.Bar(x=[1], y=[2])), alt='one "bar"')
-    notebook.show_images([(np.zeros((8, 8, 3), np.uint8), "black")], alt="nothing")
-    notebook.image_slider([("a", np.zeros((8, 8, 3), np.uint8))], alt="steps")
+    display.show(go.Figure(go.Bar(x=[1], y=[2])), alt='one "bar"')
+    display.show_images([(np.zeros((8, 8, 3), np.uint8), "black")], alt="nothing")
+    display.image_slider([("a", np.zeros((8, 8, 3), np.uint8))], alt="steps")
     assert 'aria-label="one &quot;bar&quot;"' in shown[0] and len(shown[0]) < 50_000
     assert 'alt="nothing black"' in shown[1] and "data:image/png" in shown[1]
     assert 'type="range"' in shown[2]

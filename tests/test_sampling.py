@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from iood_helpers import sampling
+from iood_helpers.bravo import sampling
 
 
 def numpys_draw(n, limit):

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from conftest import make_prediction
 
-from iood_helpers.embeddings import PixelEmbedder
-from iood_helpers.errors import RefinementError
-from iood_helpers.scores import (
+from iood_helpers.detectors import (
     Bank,
     Energy,
     Entropy,
@@ -29,7 +27,9 @@ from iood_helpers.scores import (
     smoothed,
     stored_bytes,
 )
-from iood_helpers.store import Embeddings
+from iood_helpers.errors import RefinementError
+from iood_helpers.method.embedder import PixelEmbedder
+from iood_helpers.method.store import Embeddings
 
 SIZE = (64, 96)
 

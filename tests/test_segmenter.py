@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from safetensors.torch import save_file
 
-from iood_helpers import uper_head
-from iood_helpers.checkpoints import guess_size, known_checkpoints, load_checkpoint, load_strictly
-from iood_helpers.configs import MEAN, STD, model_config
 from iood_helpers.datasets import load_dataset
 from iood_helpers.errors import CheckpointError, DatasetError
-from iood_helpers.segmenter import load_segmenter
+from iood_helpers.model.checkpoints import guess_size, known_checkpoints, load_checkpoint, load_strictly
+from iood_helpers.model.fast import uper_head
+from iood_helpers.model.segmenter import load_segmenter
+from iood_helpers.model.sizes import MEAN, STD, model_config
 
 
 def random_model(num_classes=19, size="nano"):

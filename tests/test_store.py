@@ -17,9 +17,9 @@ import pytest
 import zarr
 from conftest import make_prediction
 
-from iood_helpers.embeddings import ALL_LEVELS, PixelEmbedder
 from iood_helpers.errors import DatasetError, EmbeddingError, FileError, LockedError
-from iood_helpers.store import EmbeddingStore, extract_embeddings
+from iood_helpers.method.embedder import ALL_LEVELS, PixelEmbedder
+from iood_helpers.method.store import EmbeddingStore, extract_embeddings
 
 
 @dataclass
@@ -267,7 +267,7 @@ def test_a_complete_store_in_a_folder_that_may_not_be_written(tmp_path, monkeypa
     def forbidden(*_):
         raise AssertionError("asked for the lock")
 
-    monkeypatch.setattr("iood_helpers.store.claim", forbidden)
+    monkeypatch.setattr("iood_helpers.method.store.claim", forbidden)
     before = contents(tmp_path)
     assert same(extract(tmp_path / "store"), first)
     assert contents(tmp_path) == before
@@ -421,7 +421,7 @@ def test_progress_that_cannot_be(tmp_path, key, value, sealed):
     if value is ...:
         del progress[key]
     if sealed:  # with the right checksum: each value is looked at
-        from iood_helpers.progress import digest
+        from iood_helpers.method.progress import digest
 
         progress.pop("sha256")
         progress["sha256"] = digest(progress)
@@ -504,8 +504,8 @@ def test_other_numbers_and_options(tmp_path):
 
 
 def test_many_chunks_are_read_in_order_and_one_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("iood_helpers.columns.CHUNK_BYTES", 400_000)
-    monkeypatch.setattr("iood_helpers.columns.CHUNK_ROWS", 1024)
+    monkeypatch.setattr("iood_helpers.method.columns.CHUNK_BYTES", 400_000)
+    monkeypatch.setattr("iood_helpers.method.columns.CHUNK_ROWS", 1024)
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(24_000, 150)).astype(np.float32)
     with EmbeddingStore.create(tmp_path / "store", {0: 100, "logits": 50}, {}) as store:

@@ -13,18 +13,18 @@ import zstandard
 from conftest import GOLDEN
 from PIL import Image
 
-from iood_helpers import codec, submission
-from iood_helpers.accumulator import sample_pixels
-from iood_helpers.codec import decode_prediction, decode_samples, encode_prediction, encode_samples
-from iood_helpers.datasets import BRAVO_LAYOUT
-from iood_helpers.errors import SubmissionError
-from iood_helpers.metrics import bravo_metrics
-from iood_helpers.submission import (
+from iood_helpers.bravo import codec, submission
+from iood_helpers.bravo.accumulator import sample_pixels
+from iood_helpers.bravo.codec import decode_prediction, decode_samples, encode_prediction, encode_samples
+from iood_helpers.bravo.metrics import bravo_metrics
+from iood_helpers.bravo.submission import (
     check_submission,
     encode_submission,
     evaluate_submission,
     sample_ground_truth,
 )
+from iood_helpers.datasets import BRAVO_LAYOUT
+from iood_helpers.errors import SubmissionError
 
 SIZE = (40, 60)
 

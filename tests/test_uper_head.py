@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 
-from iood_helpers import load_segmenter, uper_head, winograd
-from iood_helpers.configs import model_config
+from iood_helpers import load_segmenter
+from iood_helpers.model.fast import uper_head, winograd
+from iood_helpers.model.sizes import model_config
 
 
 def make_head(seed=0):

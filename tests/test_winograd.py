@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from iood_helpers import winograd
+from iood_helpers.model.fast import winograd
 
 
 def errors(x, weight):

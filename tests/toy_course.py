@@ -10,7 +10,8 @@ from pathlib import Path
 
 import nbformat
 
-from iood_helpers import record, run
+from iood_helpers.course import record
+from iood_helpers.course import runner as run
 
 
 def build(folder: Path, notebooks: dict[str, list[str]], profile: str) -> Path:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from iood_helpers import ClassKMeans, PixelEmbedder, load_dataset, load_segmenter, refine_confidence
-from iood_helpers.plotting import mask_overlay, value_picture
+from iood_helpers.course.plots import mask_overlay, value_picture
 
 HERE = Path(__file__).resolve().parent
 SCENES = (34, 50, 54, 14)

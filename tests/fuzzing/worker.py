@@ -96,6 +96,8 @@ def judge(case: Case, guard: Guard, scratch: Path, seconds: float) -> dict:
             "where": _where(error),
             "trace": "".join(traceback.format_exception(error))[-6000:],
         }
+    if _ran_out(error):
+        return {**verdict, "outcome": "fault", "kind": "took more than 1 GiB before it refused", "where": _where(error)}
     if took > seconds:
         return {**verdict, "outcome": "fault", "kind": f"took more than {seconds} s", "where": case.what}
     if grown > GIBIBYTE:
@@ -110,6 +112,15 @@ def judge(case: Case, guard: Guard, scratch: Path, seconds: float) -> dict:
             "where": _where(error),
         }
     return {**verdict, "outcome": "loaded" if error is None else "refused", "error": str(error or "")[:300]}
+
+
+def _ran_out(error: BaseException | None) -> bool:
+    """Whether an error comes from memory that was asked for and not given: too late for a limit."""
+    while error is not None:
+        if isinstance(error, MemoryError) or "alloc" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _where(error: BaseException) -> str:

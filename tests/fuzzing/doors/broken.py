@@ -44,6 +44,13 @@ def _spin(folder: Path) -> None:
         pass
 
 
+def _refuse_late(folder: Path) -> None:
+    try:
+        bytearray(3 * 2**30)
+    except MemoryError as error:
+        raise IoodError("The file is damaged.") from error
+
+
 def _swallow(folder: Path) -> None:
     try:
         os.system("true")
@@ -64,6 +71,7 @@ WAYS = {
     "outside": lambda folder: (folder.parent / "other").write_text("x"),
     "secret": lambda folder: (folder.parent / "secret").read_text(),
     "changed": lambda folder: (folder / "file").write_text("longer"),
+    "late": _refuse_late,
     "memory": lambda folder: bytearray(3 * 2**30),
     "slow": _spin,
     "crash": lambda folder: os.abort(),

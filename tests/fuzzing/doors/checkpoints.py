@@ -18,7 +18,7 @@ from random import Random
 
 import torch
 
-from iood_helpers.checkpoints import load_checkpoint
+from iood_helpers.model.checkpoints import load_checkpoint
 
 from ..cases import Case, demand
 from ..mutators import as_text, damaged, damaged_json, odd_text, zeros_deflated
@@ -216,21 +216,35 @@ def _sizes(rng: Random) -> tuple[bytes, str]:
 
 
 def _doubled(rng: Random) -> tuple[bytes, str]:
-    """A list of two references to a list of two references ...: small here, endless where it is walked."""
-    depth = rng.choice((30, 200, 2000))
-    body = b"]q\0"
-    for level in range(depth):
-        body += (
-            b"("
-            + b"j"
-            + struct.pack("<I", level)
-            + b"j"
-            + struct.pack("<I", level)
-            + b"lr"
-            + struct.pack("<I", level + 1)
-        )
-    key = b"X\x04\0\0\0meta"
-    return b"\x80\x02}(" + key + body + b"u.", f"{depth} doubled lists"
+    """A list of twice a list of twice a list ...: small here, endless for whoever walks it.
+
+    The same with tuples, which can be keys: their hash walks all the way, and so does a comparison of two of them.
+    """
+    depth = rng.choice((3, 30, 200, 2000))
+    lists = b"0(h\0h\0lq\0" * depth
+    tuples = b")" + b"q\0h\0\x86" * depth
+    tower, what = rng.choice(((b"]q\0" + lists, "lists"), (tuples, "tuples")))
+    weight = _plain("a") + _tensor_of((4,), 16)  # without one, the rest is not looked at
+    place = rng.choice(("meta", "classes", "key", "two keys", "name", "shape"))
+    items = {
+        "meta": _plain("meta") + tower,
+        "classes": _plain("meta") + b"}" + _plain("CLASSES") + tower + b"s",
+        "key": tower + b"N",
+        "two keys": (tower + b"N") * 2,
+        "name": _plain("meta") + b"}" + tower + b"Ns",
+        "shape": _plain("b") + _tensor_of(tower, 16),
+    }[place]
+    return b"\x80\x02}(" + weight + items + b"u.", f"{depth} doubled {what} as {place}"
+
+
+def _tensor_of(size: tuple | bytes, number: int, kind: str = "FloatStorage") -> bytes:
+    """Opcodes of a tensor of the storage "0"."""
+    storage = (
+        b"(X\x07\0\0\0storage" + f"ctorch\n{kind}\n".encode() + _plain("0") + _plain("cpu") + _plain(number) + b"tQ"
+    )
+    shape = size if isinstance(size, bytes) else _plain(size)
+    rest = _plain(0) + shape + _plain((1,)) + b"\x89ccollections\nOrderedDict\n)RtR"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + rest
 
 
 def _nested(rng: Random) -> tuple[bytes, str]:
@@ -281,6 +295,32 @@ def _plain(value, as_tuple: bool = False) -> bytes:
     return pickle.dumps(value, 2)[2:-1]
 
 
+def _copies(rng: Random) -> tuple[bytes, str]:
+    """One dictionary or tuple, copied thousands of times by a few bytes each."""
+    keys = rng.choice((10, 50_000))
+    many = rng.choice((10, 20_000))
+    kind = rng.choice((b"ccollections\nOrderedDict\n", b"ctorch\nSize\n"))
+    items = b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(keys))
+    first = b"}(" + items + b"uq\0" if kind.startswith(b"ccoll") else b"(" + items + b"tq\0"
+    again = b"(h\0tR"
+    body = first + b"0" + kind + b"q\1" + b"0]q\2(" + (b"h\1" + again) * many + b"e."
+    return b"\x80\x02" + body, f"{many} copies of {keys} items"
+
+
+def _steps(rng: Random) -> tuple[bytes, str]:
+    """A pickle that is long and does nothing."""
+    step = rng.choice((b"N0", b")0", b"}0", b"K\x010", b"(1", b"N2010"[:2]))
+    number = rng.choice((1000, 2_000_000))
+    return b"\x80\x02" + step * number + b"}.", f"{number} x {step!r}"
+
+
+def _shared(rng: Random) -> tuple[bytes, str]:
+    """Many tensors of one storage; see ``_packed`` for its 64 bytes."""
+    size, many = rng.choice(((16,), (4,), (1,))), rng.choice((3, 1000))
+    items = b"".join(_plain(f"a{n}") + _tensor_of(size, 16) for n in range(many))
+    return b"\x80\x02}(" + items + b"u.", f"{many} tensors of one storage"
+
+
 def _state(rng: Random) -> tuple[bytes, str]:
     """A checkpoint of plain values where weights should be."""
     value = rng.choice(
@@ -314,7 +354,23 @@ def _builds(rng: Random) -> tuple[bytes, str]:
     )
 
 
-_HOSTILE = (_calls, _calls, _calls, _sizes, _doubled, _nested, _cycle, _tensors, _tensors, _tensors, _state, _builds)
+_HOSTILE = (
+    _copies,
+    _steps,
+    _shared,
+    _calls,
+    _calls,
+    _calls,
+    _sizes,
+    _doubled,
+    _nested,
+    _cycle,
+    _tensors,
+    _tensors,
+    _tensors,
+    _state,
+    _builds,
+)
 
 
 def _opcodes(rng: Random) -> bytes:
@@ -369,16 +425,19 @@ def _safetensors(original: bytes, rng: Random) -> tuple[bytes, str]:
 
 def _bomb(rng: Random) -> tuple[bytes, str]:
     """Little on the disk, much in memory."""
+    if rng.random() < 0.3:
+        number, many, kind = 2**21, rng.choice((2, 1000)), rng.choice(("FloatStorage", "HalfStorage"))
+        size = rng.choice(((number,), (1,), (1000,)))
+        items = b"".join(_plain(f"a{n}") + _tensor_of(size, number, kind) for n in range(many))
+        pickled = b"\x80\x02}(" + items + b"u."
+        data = bytes(number * (4 if kind == "FloatStorage" else 2))
+        members = [("a/data.pkl", pickled), ("a/version", b"3\n"), ("a/data/0", data)]
+        return zip_file(members), f"{many} tensors {size} of one {kind} of {number}"
     megabytes = rng.choice((200, 1500, 4000))
     raw, size = zeros_deflated(megabytes, raw=True), min(megabytes * 2**20, 2**32 - 1)
     where = rng.choice(("a/data.pkl", "a/data/0", "a/version", "a/byteorder"))
-    length = size // 4
-    tensor = (
-        b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n" + _plain("0") + _plain("cpu")
-    )
-    tensor += _plain(length) + b"tQK\0" + _plain((length,)) + _plain((1,)) + b"\x89ccollections\nOrderedDict\n)RtR"
     members = {
-        "a/data.pkl": (b"\x80\x02}(" + _plain("a") + tensor + b"u.",),
+        "a/data.pkl": (b"\x80\x02}(" + _plain("a") + _tensor_of((size // 4,), size // 4) + b"u.",),
         "a/version": (b"3\n",),
         "a/data/0": (bytes(64),),
         "a/byteorder": (b"little",),

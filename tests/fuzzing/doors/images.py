@@ -15,7 +15,7 @@ from random import Random
 import numpy as np
 from PIL import Image
 
-from iood_helpers.images import image_size, read_ids, read_image, read_mask
+from iood_helpers.datasets.images import image_size, read_ids, read_image, read_mask
 
 from ..cases import Case, demand
 from ..mutators import NUMBERS, damaged, zeros_deflated

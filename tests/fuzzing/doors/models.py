@@ -12,9 +12,9 @@ from random import Random
 
 import numpy as np
 
-from iood_helpers.clustering import ClassKMeans
-from iood_helpers.embeddings import PixelEmbedder
 from iood_helpers.errors import IoodError
+from iood_helpers.method.embedder import PixelEmbedder
+from iood_helpers.method.kmeans import ClassKMeans
 
 from ..cases import Case, demand
 from ..mutators import VALUES, as_text, damaged, damaged_json, odd_text

@@ -11,8 +11,9 @@ import json
 from pathlib import Path
 from random import Random
 
-from iood_helpers import notebook, run
-from iood_helpers import record as run_record
+from iood_helpers.course import artifacts
+from iood_helpers.course import record as run_record
+from iood_helpers.course import runner as run
 from iood_helpers.errors import IoodError
 
 from ..cases import Case, demand
@@ -66,7 +67,7 @@ def _write(material: dict, root: Path) -> None:
 
 def _point_to(root: Path) -> None:
     """Let the runner look for notebooks, profiles and the book's contents here."""
-    for module in (run, notebook):
+    for module in (run, artifacts):
         for name, value in (("ROOT", root), ("NOTEBOOKS", root / "notebooks"), ("BOOK", root / "book")):
             if hasattr(module, name):
                 setattr(module, name, value)
@@ -324,4 +325,4 @@ def _metrics(material: dict, rng: Random, folder: Path) -> Case:
                 f"{name} is {value!r:.80}",
             )
 
-    return Case(f"metrics: {what}", (path.name,), lambda: notebook.read_metrics(folder, "02_two"), check)
+    return Case(f"metrics: {what}", (path.name,), lambda: artifacts.read_metrics(folder, "02_two"), check)

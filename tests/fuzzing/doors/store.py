@@ -13,7 +13,7 @@ from random import Random
 
 import numpy as np
 
-from iood_helpers.store import EmbeddingStore
+from iood_helpers.method.store import EmbeddingStore
 
 from ..cases import Case, demand
 from ..mutators import as_text, damaged, damaged_json, odd_text
@@ -96,7 +96,7 @@ def _record(path: Path, rng: Random, seal: bool) -> str:
     known = record.pop("sha256", None)
     changed, what = damaged_json(record, rng)
     if seal and isinstance(changed, dict) and known is not None:
-        from iood_helpers.progress import digest
+        from iood_helpers.method.progress import digest
 
         try:
             changed["sha256"] = digest(changed)

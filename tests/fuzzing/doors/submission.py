@@ -18,9 +18,16 @@ import numpy as np
 import zstandard
 from PIL import Image
 
-from iood_helpers.codec import HEADER, MAX_PIXELS, decode_prediction, decode_samples, encode_prediction, encode_samples
-from iood_helpers.sampling import sample_pixels
-from iood_helpers.submission import (
+from iood_helpers.bravo.codec import (
+    HEADER,
+    MAX_PIXELS,
+    decode_prediction,
+    decode_samples,
+    encode_prediction,
+    encode_samples,
+)
+from iood_helpers.bravo.sampling import sample_pixels
+from iood_helpers.bravo.submission import (
     encode_submission,
     evaluate_submission,
     inspect_submission,

@@ -1,0 +1,1 @@
+"""The benchmark: which metric is asked of which subset, how it is counted, and the files for its server."""

@@ -1,0 +1,59 @@
+"""What the benchmark asks of which subset: the only place that knows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..datasets.layouts import OWN_SUBSETS
+from ..errors import MetricsError
+
+SEMANTIC_METRICS = (
+    *("miou_valid", "ece_valid", "auroc_valid"),
+    *("auprc_success_valid", "auprc_error_valid", "fpr95_valid"),
+)
+OOD_METRICS = ("auroc_ood", "auprc_ood", "fpr95_ood")
+LOWER_IS_BETTER = frozenset({"ece_valid", "fpr95_valid", "fpr95_ood"})
+
+SEMANTIC_SUBSETS = (
+    *("ACDCfog", "ACDCrain", "ACDCnight", "ACDCsnow"),
+    *("synrain", "synobjs", "synflare", "outofcontext"),
+)
+OOD_SUBSETS = ("SMIYC", "synobjs")
+KNOWN_SUBSETS = tuple(dict.fromkeys((*SEMANTIC_SUBSETS, *OOD_SUBSETS, *OWN_SUBSETS)))
+
+
+class Asked(NamedTuple):
+    """Which groups of metrics a subset gets."""
+
+    semantic: bool
+    ood: bool
+
+
+def metrics_of(split: str, *, labelled: bool = True, unknown: bool = True) -> Asked:
+    """Groups of metrics that the protocol asks of a subset, as far as its labels allow them.
+
+    Parameters
+    ----------
+    split
+        A subset (``"ACDCfog"``), or a split with its data set (``"mini/ACDCfog"``); other data than the benchmark's are
+        asked for both groups.
+    labelled
+        Whether every image has a label map.
+    unknown
+        Whether there are pixels of unknown objects.
+
+    Raises
+    ------
+    MetricsError
+        If a bare name is no subset of the benchmark.
+
+    Examples
+    --------
+    >>> metrics_of("SMIYC"), metrics_of("camvid/test", unknown=False)
+    (Asked(semantic=False, ood=True), Asked(semantic=True, ood=False))
+    """
+    dataset, _, subset = split.rpartition("/")
+    if not dataset and subset not in KNOWN_SUBSETS:
+        raise MetricsError(f"There is no BRAVO subset {subset!r}; choose one of {', '.join(KNOWN_SUBSETS)}.")
+    other = subset not in SEMANTIC_SUBSETS and subset not in OOD_SUBSETS
+    return Asked(labelled and (subset in SEMANTIC_SUBSETS or other), unknown and (subset in OOD_SUBSETS or other))

@@ -1,0 +1,89 @@
+"""Run folders: what an earlier notebook leaves for a later one, and which scenes there are to show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..bravo.protocol import OOD_SUBSETS
+from ..datasets.loading import Sample, load_dataset
+from ..errors import ArtifactError, FileError
+from ..io import write_json
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def run_folder(run_dir: str | Path) -> Path:
+    """Folder of a run, made if missing; a relative path counts from the root of the repository, ``~`` is the user's.
+
+    Raises
+    ------
+    FileError
+        If it cannot be made.
+    """
+    folder = ROOT / Path(run_dir).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        reason = getattr(error, "strerror", error)
+        raise FileError(f"The run folder {str(folder)!r} cannot be made ({reason}); choose another.") from error
+    return folder
+
+
+def artifact(path: str | Path, made_by: str) -> Path:
+    """Path of something that an earlier notebook leaves.
+
+    Raises
+    ------
+    ArtifactError
+        If it is not there; the message names the notebook and the command that make it.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ArtifactError(
+            f"{path} is missing; the notebook {made_by} makes it: python -m iood_helpers.run --only {made_by[:2]}"
+        )
+    return path
+
+
+def with_unknown_objects(
+    splits: Sequence[str], data_root: str | Path | None = None, limit: int | None = None
+) -> list[str]:
+    """Those of some splits that have masks of unknown objects: the benchmark's two subsets, or else any; maybe none."""
+    official = [split for split in splits if split.split("/")[1] in OOD_SUBSETS]
+    return [
+        split
+        for split in official or splits
+        if any(sample.invalid().any() for sample in load_dataset(split, root=data_root, limit=limit or 20))
+    ]
+
+
+def scene_to_show(split: str, data_root: str | Path | None = None, share: float = 0.02) -> Sample:
+    """The first scene of a split of which unknown objects cover more than a share; else the first one."""
+    scenes = load_dataset(split, root=data_root)
+    return next((scene for scene in scenes if scene.invalid().mean() > share), scenes[0])
+
+
+def left_out(what: str) -> None:
+    """Say in one sentence what a notebook does not show, since the data at hand have no labels for it."""
+    print(f"Left out, since there are no labels for it here: {what}.")
+
+
+def write_metrics(run: Path, notebook: str, metrics: Mapping[str, float | None]) -> None:
+    """Write a notebook's metrics to ``metrics/<notebook>.json`` in the run folder."""
+    write_json(Path(run) / "metrics" / f"{notebook}.json", dict(metrics))
+
+
+def read_metrics(run: Path, notebook: str) -> dict[str, float | None]:
+    """Read what :func:`write_metrics` wrote; ArtifactError if it is missing or damaged."""
+    path = artifact(Path(run) / "metrics" / f"{notebook}.json", made_by=notebook)
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} is damaged; the notebook {notebook} makes it anew.") from error
+    if not isinstance(metrics, dict) or not all(
+        value is None or type(value) in (int, float) for value in metrics.values()
+    ):
+        raise ArtifactError(f"{path} is damaged; the notebook {notebook} makes it anew.")
+    return metrics

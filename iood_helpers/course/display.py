@@ -1,0 +1,108 @@
+"""Pictures, figures and tables in a notebook, and in the book that is made of it.
+
+The runner sets ``IOOD_BOOK=1`` when it executes notebooks for the book: then figures become plain HTML that draws
+without a kernel and without the network. In JupyterLab they are ordinary Plotly figures.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import os
+import uuid
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+import plotly.io as pio
+from IPython.display import HTML, display
+from PIL import Image
+
+INK = "#808b98"
+"""Grey that is legible on white and on dark pages."""
+
+TEMPLATE = go.layout.Template(
+    layout={
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": INK, "size": 13},
+        "colorway": ["#2a9d8f", "#e1a32a", "#d1495b", "#5b8def", "#9b6fd1", "#7f8fa6", "#67a84f", "#c96f3b"],
+        "margin": {"l": 60, "r": 20, "t": 60, "b": 50},
+        "title": {"x": 0.02, "font": {"size": 15}},
+        "xaxis": {"gridcolor": "rgba(128,139,152,0.3)", "zerolinecolor": "rgba(128,139,152,0.5)"},
+        "yaxis": {"gridcolor": "rgba(128,139,152,0.3)", "zerolinecolor": "rgba(128,139,152,0.5)"},
+    }
+)
+
+
+def show(figure: go.Figure, alt: str) -> None:
+    """Show a Plotly figure; ``alt`` says in words what is to be seen."""
+    figure.update_layout(template=TEMPLATE)
+    if not os.environ.get("IOOD_BOOK"):
+        figure.show()
+        return
+    plot = pio.to_html(
+        figure,
+        full_html=False,
+        include_plotlyjs=False,
+        config={"responsive": True, "displaylogo": False, "displayModeBar": "hover"},
+    )
+    display(HTML(f'<div class="iood-figure" role="img" aria-label="{html.escape(alt)}">{plot}</div>'))
+
+
+def show_images(pictures: Sequence[tuple[np.ndarray, str]], alt: str, columns: int = 2) -> None:
+    """Show pictures (H, W, 3) uint8 with captions, side by side where there is room."""
+    cells = "".join(
+        f'<figure><img src="{_data_uri(picture)}" alt="{html.escape(f"{alt} {caption}")}">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        for picture, caption in pictures
+    )
+    style = (
+        f"<style>.iood-images{{display:grid;gap:.6rem;grid-template-columns:repeat({columns},minmax(0,1fr))}}"
+        ".iood-images figure{margin:0}.iood-images img{width:100%;height:auto;display:block}"
+        ".iood-images figcaption{font-size:.85em;opacity:.8;text-align:center}"
+        "@media(max-width:600px){.iood-images{grid-template-columns:1fr!important}}</style>"
+    )
+    display(HTML(f'{style}<div class="iood-images" style="grid-template-columns:repeat({columns},1fr)">{cells}</div>'))
+
+
+def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Show a table of texts."""
+    head = "".join(f"<th>{html.escape(str(cell))}</th>" for cell in header)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    display(HTML(f'<table class="dataframe iood-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'))
+
+
+def image_slider(pictures: Sequence[tuple[str, np.ndarray]], alt: str) -> None:
+    """Pictures of one size under a slider that needs no kernel: ``[(label, picture), ...]``."""
+    key = f"iood-{uuid.uuid5(uuid.NAMESPACE_URL, alt + str(len(pictures))).hex[:8]}"
+    middle = len(pictures) // 2
+    images = "".join(
+        f'<img class="{key}" src="{_data_uri(picture)}" alt="{html.escape(f"{alt} {label}")}" '
+        f'style="width:100%;display:{"block" if i == middle else "none"}">'
+        for i, (label, picture) in enumerate(pictures)
+    )
+    labels = json.dumps([label for label, _ in pictures])
+    script = (
+        f"var s=this,l={labels};document.querySelectorAll('.{key}').forEach("
+        "function(e,i){e.style.display=i==s.value?'block':'none'});"
+        f"document.getElementById('{key}-label').textContent=l[s.value]"
+    )
+    display(
+        HTML(
+            f'<div class="iood-slider"><label><input type="range" min="0" max="{len(pictures) - 1}" value="{middle}" '
+            f'style="width:60%" aria-label="{html.escape(alt)}" oninput="{html.escape(script)}"> '
+            f'<span id="{key}-label">{html.escape(pictures[middle][0])}</span></label>{images}</div>'
+        )
+    )
+
+
+def _data_uri(picture: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    # Few colours (class maps) are smaller and sharper as PNG, photographs as JPEG.
+    few = len(np.unique(picture.reshape(-1, 3)[::7], axis=0)) < 64
+    kind = "PNG" if few else "JPEG"
+    Image.fromarray(picture).save(buffer, kind, **({"optimize": True} if few else {"quality": 85}))
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

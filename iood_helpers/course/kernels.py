@@ -1,0 +1,172 @@
+"""One notebook in a kernel of its own: its environment, its memory, its end.
+
+papermill executes; this module gives the kernel this interpreter and an environment (the caller keeps its own),
+watches its memory, and ends it when the caller is interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil
+from jupyter_client.manager import AsyncKernelManager
+
+from ..errors import NotebookFailed
+
+POLL_SECONDS = 0.2
+MIB = 2**20
+
+
+@dataclass
+class Usage:
+    """What a notebook used: peak resident memory of its kernel in bytes, and forward passes of segmenters."""
+
+    peak_bytes: int = 0
+    passes: int = 0
+
+
+def execute(
+    notebook: Path,
+    output: Path,
+    parameters: Mapping[str, Any],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+) -> Usage:
+    """Execute a notebook and write the executed copy.
+
+    Parameters
+    ----------
+    notebook, output
+        Source and executed copy; the copy is written also if a cell fails.
+    parameters
+        Values for its ``parameters`` cell.
+    cwd
+        Folder in which it runs.
+    environment
+        Variables for the kernel, on top of those of this process.
+
+    Returns
+    -------
+    Usage
+
+    Raises
+    ------
+    NotebookFailed
+        If a cell raises an error, or the kernel ends before its time (mostly for lack of memory).
+    """
+    pids: list[int] = []
+    usage, failure = Usage(), []
+    with TemporaryDirectory(prefix="iood-") as scratch:
+        log = Path(scratch) / "passes"
+        variables = {**os.environ, **environment, "IOOD_PASS_LOG": str(log)}
+
+        def work() -> None:
+            try:
+                _papermill(notebook, output, parameters, cwd, _manager(variables, pids))
+            except BaseException as error:
+                failure.append(error)
+
+        # A thread, so that signals reach this one while papermill waits.
+        thread = threading.Thread(target=work, name=f"papermill {notebook.stem}", daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(POLL_SECONDS)
+                usage.peak_bytes = max(usage.peak_bytes, peak_memory(pids[-1]) if pids else 0)
+        except BaseException:
+            _end(pids)
+            thread.join(3)
+            raise
+        usage.passes = log.read_text(encoding="utf-8").count("\n") if log.is_file() else 0
+    if failure:
+        raise _explained(failure[0], notebook.stem, output, usage) from failure[0]
+    return usage
+
+
+def _manager(variables: dict[str, str], pids: list[int]) -> type[AsyncKernelManager]:
+    """Kernel manager that starts this interpreter with an environment, and tells the process."""
+
+    class Manager(AsyncKernelManager):
+        def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+            command = [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file]
+            return command + (extra_arguments or [])
+
+        async def _async_launch_kernel(self, kernel_cmd: list[str], **kwargs: Any) -> None:
+            await super()._async_launch_kernel(kernel_cmd, **kwargs)
+            pids.append(self.provisioner.pid)
+
+        async def _async_pre_start_kernel(self, **kwargs: Any) -> tuple[list[str], dict[str, Any]]:
+            return await super()._async_pre_start_kernel(**{**kwargs, "env": dict(variables)})
+
+    return Manager
+
+
+def _papermill(notebook: Path, output: Path, parameters: Mapping[str, Any], cwd: Path, manager: type) -> None:
+    # Imported here: papermill takes a second, and --list or a wrong profile should answer at once.
+    import papermill
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        papermill.execute_notebook(
+            str(notebook),
+            str(output),
+            parameters=dict(parameters),
+            kernel_name="python3",
+            kernel_manager_class=manager,
+            cwd=str(cwd),
+            progress_bar=sys.stderr.isatty(),
+            log_output=False,
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # no notices of the kernel between the names
+        )
+
+
+def peak_memory(pid: int) -> int:
+    """Largest resident memory of a process so far in bytes (of now, where the system does not keep it); 0 if gone."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).memory_info().rss
+    return 0
+
+
+def _end(pids: list[int]) -> None:
+    """Kill the kernel and what it started; it leads a process group of its own."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+    end = time.monotonic() + 2
+    while any(psutil.pid_exists(pid) for pid in pids) and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def _explained(error: BaseException, name: str, output: Path, usage: Usage) -> BaseException:
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    if isinstance(error, papermill.PapermillExecutionError):
+        return NotebookFailed(
+            f"{name}, cell {error.exec_count}:\n\n{error.source}\n\n{error.ename}: {error.evalue}\n\n"
+            f"The executed copy is {output}."
+        )
+    if isinstance(error, DeadKernelError | RuntimeError) and "ernel died" in str(error):
+        there = psutil.virtual_memory().total / MIB
+        return NotebookFailed(
+            f"{name}: its kernel ended before the notebook did, most likely for lack of memory: it had used "
+            f"{usage.peak_bytes / MIB:.0f} MiB when last seen, of {there:.0f} MiB in this machine. "
+            "Close other programs, or lower limit, study_limit or n_per_class."
+        )
+    return error

@@ -1,0 +1,274 @@
+"""Pixels from files: colour images, label maps and masks, read and checked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import DatasetError
+
+MIN_SIDE = 32
+"""Smallest height and width of an image: one cell of the coarsest feature map (stride 32)."""
+
+MAX_PIXELS = 1 << 25
+"""Largest image that is decoded (a frame of 7680 x 4320 fits); ``IOOD_MAX_PIXELS`` sets another limit.
+
+At this size, the costliest of the formats takes 2 s and 0.6 GB.
+"""
+
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+"""Endings of images, and Pillow's names of their formats. No other decoder is tried, whatever a file is called: Pillow
+would start Ghostscript for an EPS file named ``x.png``."""
+
+LOSSY = ("JPEG", "MPO")
+TILE_SIZE = (322, 323)
+"""Tags of a TIFF file."""
+
+
+def _open(path: Path, decode: bool = True) -> Image.Image:
+    """Open an image file and, unless only its header is wanted, decode it whole."""
+    if not os.path.isfile(path):  # unlike Path.is_file, it never raises
+        raise DatasetError(f"The image file {path} does not exist; check the path or restore the file.")
+    image = None
+    try:
+        image = Image.open(path, formats=sorted(set(FORMATS.values())))
+        _check_size(image, path)
+        if decode:
+            if image.format == "PNG":
+                image.verify()  # the decoder looks at no checksum: damage in the last rows would pass
+                image = Image.open(path, formats=["PNG"])
+            image.load()
+    except DatasetError:
+        _close(image)
+        raise
+    except Image.DecompressionBombError as error:
+        _close(image)
+        raise DatasetError(
+            f"The image file {path} cannot be read ({error}); make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS and "
+            "IOOD_MAX_PIXELS if you trust it."
+        ) from error
+    except Exception as error:  # a damaged file can fail in as many ways as Pillow has decoders
+        _close(image)
+        raise DatasetError(
+            f"The image file {path} cannot be read ({error}); replace it by an intact copy or remove it."
+        ) from error
+    return image
+
+
+def _check_size(image: Image.Image, path: Path) -> None:
+    limit = _max_pixels()
+    sizes = [image.size]
+    if image.format == "TIFF":  # whole tiles are decoded, however small the picture is
+        sizes.append(tuple(image.tag_v2.get(tag, 1) for tag in TILE_SIZE))
+    for width, height in sizes:
+        if width * height > limit:
+            raise DatasetError(
+                f"The image file {path} says it has {width} x {height} pixels, more than the limit of {limit}; "
+                "make it smaller, or set IOOD_MAX_PIXELS if you trust it."
+            )
+    if _has_more(image):
+        raise DatasetError(f"The image file {path} holds several pictures; save one of them alone.")
+
+
+def _max_pixels() -> int:
+    named = os.environ.get("IOOD_MAX_PIXELS")
+    if not named:
+        return MAX_PIXELS
+    if not named.strip().isdecimal():
+        raise DatasetError(f"IOOD_MAX_PIXELS is {named!r}; set it to a whole number of pixels, or unset it.")
+    return int(named)
+
+
+def _has_more(image: Image.Image) -> bool:
+    """Whether a file holds further pictures; the previews that cameras add to a JPEG do not count."""
+    if image.format == "TIFF":
+        return image.tag_v2.next != 0  # counting them would read them all
+    return image.format not in LOSSY and getattr(image, "n_frames", 1) > 1
+
+
+def _close(image: Image.Image | None) -> None:
+    if image is not None:
+        image.close()
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Height and width in pixels of an image file, from its header alone.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing or no image.
+    """
+    with _open(Path(path), decode=False) as image:
+        return image.height, image.width
+
+
+def read_image(image: str | Path | np.ndarray | Image.Image) -> np.ndarray:
+    """Read any picture as 8-bit RGB.
+
+    Grey, palette, 1-bit and CMYK pictures are converted to RGB. An alpha channel is dropped: the colour
+    stored under it is kept, and nothing is blended in. 16-bit grey values are scaled to 8 bits by
+    ``round(v / 257)``; of a file with 16-bit *colour*, Pillow keeps the upper 8 bits. The orientation tag of
+    EXIF is not applied: rows and columns are those stored in the file, since label maps carry no tag.
+
+    Parameters
+    ----------
+    image : path, PIL image, or array
+        Arrays: uint8, uint16 or bool, of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W, 3)
+        RGB, 0..255, contiguous. An array that already has this form is returned as it is, not copied.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing, truncated, not an image, larger than ``MAX_PIXELS`` or of several pictures, if it
+        has another pixel type (floats, 32-bit integers), or if a side is shorter than 32 pixels.
+
+    Examples
+    --------
+    >>> read_image(np.full((40, 50), 65535, dtype=np.uint16))[0, 0].tolist()
+    [255, 255, 255]
+    """
+    if isinstance(image, np.ndarray):
+        source, rgb = "The image array", _array_to_rgb(image)
+    elif isinstance(image, Image.Image):
+        source, rgb = "The PIL image", _pil_to_rgb(image, "The PIL image")
+    elif isinstance(image, str | Path):
+        source = f"The image file {image}"
+        with _open(Path(image)) as opened:
+            rgb = _pil_to_rgb(opened, source)
+    else:
+        raise DatasetError(
+            f"An image of type {type(image).__name__} cannot be read; pass a path, a PIL image or an array."
+        )
+    height, width = rgb.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        raise DatasetError(
+            f"{source} has {height}x{width} pixels (height x width); use one with at least {MIN_SIDE} on each side."
+        )
+    return np.ascontiguousarray(rgb)
+
+
+def _pil_to_rgb(image: Image.Image, source: str) -> np.ndarray:
+    if image.mode == "F":
+        raise DatasetError(f"{source} has floating point pixels; save it with 8 or 16 bits per channel.")
+    try:
+        if image.mode.startswith("I"):
+            return _array_to_rgb(_sixteen_bit(image, source))
+        if image.mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    except DatasetError:
+        raise
+    except Exception as error:  # as above
+        raise DatasetError(f"{source} cannot be converted to RGB ({error}); save it again as PNG.") from error
+
+
+def _sixteen_bit(image: Image.Image, source: str) -> np.ndarray:
+    """Values of PIL's integer modes ("I;16", "I;16B", "I"), which must fit into 16 bits."""
+    values = np.array(image)
+    if values.size and (values.min() < 0 or values.max() > 65535):
+        raise DatasetError(f"{source} has values outside 0..65535; save it with 8 or 16 bits per channel.")
+    return values.astype(np.uint16)
+
+
+def _array_to_rgb(array: np.ndarray) -> np.ndarray:
+    if array.dtype not in (np.uint8, np.uint16, np.bool_):
+        raise DatasetError(
+            f"The image array has type {array.dtype}; convert it to uint8 values 0..255 "
+            "(a float image in 0..1 times 255)."
+        )
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
+        raise DatasetError(f"The image array has shape {array.shape}; pass (H, W), (H, W, 3) or (H, W, 4).")
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * np.uint8(255)
+    elif array.dtype == np.uint16:
+        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if array.shape[-1] == 1:
+        return np.repeat(array, 3, axis=-1)
+    return array if array.shape[-1] == 3 else array[..., :3]
+
+
+def read_ids(path: str | Path, what: str = "label file") -> np.ndarray:
+    """Read the integer stored at each pixel of a label map.
+
+    Grey and palette files give their stored values (for a palette: the index, not the colour). Files of
+    16 bits and RGB files are accepted where the values fit: all at most 255, and the three channels equal.
+
+    Parameters
+    ----------
+    path : str or Path
+        A PNG file; lossy formats would invent ids.
+    what : str
+        How an error message calls the file.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W)
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing, truncated or a JPEG, or holds colours or values above 255.
+    """
+    values = _stored(Path(path), what)
+    if values.ndim == 3:
+        if any((values[..., 0] != values[..., channel]).any() for channel in range(1, values.shape[-1])):
+            raise DatasetError(
+                f"The {what} {path} holds colours; store one 8-bit id per pixel instead of a colour map."
+            )
+        values = values[..., 0]
+    if values.size and (values.min() < 0 or values.max() > 255):
+        raise DatasetError(f"The {what} {path} holds the value {int(values.max())}; store ids of 8 bits (0..255).")
+    return values.astype(np.uint8)
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """Read a mask: True where the stored value is not zero.
+
+    Parameters
+    ----------
+    path : str or Path
+        A PNG file; of a colour file any channel counts, alpha does not.
+
+    Returns
+    -------
+    ndarray of bool, shape (H, W)
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing, truncated or a JPEG.
+    """
+    values = _stored(Path(path), "mask")
+    if values.ndim == 2:
+        return values != 0
+    return np.logical_or.reduce([values[..., channel] != 0 for channel in range(values.shape[-1])])
+
+
+def _stored(path: Path, what: str) -> np.ndarray:
+    """Numbers of a file that holds no photograph: (H, W), or (H, W, C) without alpha."""
+    with _open(path) as image:
+        if image.format in LOSSY:
+            raise DatasetError(f"The {what} {path} is a JPEG, whose values are not exact; store it as PNG.")
+        if image.mode == "F" or image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+            raise DatasetError(f"The {what} {path} has mode {image.mode}; store one 8-bit id per pixel.")
+        values = np.array(image)
+    # two channels are grey and alpha, four are colour and alpha; alpha says nothing about the class
+    return values[..., : 1 if values.shape[-1] == 2 else 3] if values.ndim == 3 else values

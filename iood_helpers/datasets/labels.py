@@ -1,0 +1,171 @@
+"""The 19 Cityscapes training classes, their names and colours, and the label ids of other data sets in their terms.
+
+Order, names and colours are those of the Cityscapes label definition (train ids 0..18; 255 is void).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import DatasetError
+
+VOID = 255
+
+CLASS_NAMES: tuple[str, ...] = (
+    "road",
+    "sidewalk",
+    "building",
+    "wall",
+    "fence",
+    "pole",
+    "traffic light",
+    "traffic sign",
+    "vegetation",
+    "terrain",
+    "sky",
+    "person",
+    "rider",
+    "car",
+    "truck",
+    "bus",
+    "train",
+    "motorcycle",
+    "bicycle",
+)
+
+NUM_CLASSES = len(CLASS_NAMES)
+
+PALETTE: np.ndarray = np.array(
+    [
+        (128, 64, 128),
+        (244, 35, 232),
+        (70, 70, 70),
+        (102, 102, 156),
+        (190, 153, 153),
+        (153, 153, 153),
+        (250, 170, 30),
+        (220, 220, 0),
+        (107, 142, 35),
+        (152, 251, 152),
+        (70, 130, 180),
+        (220, 20, 60),
+        (255, 0, 0),
+        (0, 0, 142),
+        (0, 0, 70),
+        (0, 60, 100),
+        (0, 80, 100),
+        (0, 0, 230),
+        (119, 11, 32),
+    ],
+    dtype=np.uint8,
+)
+"""RGB colour of each train id, shape (19, 3), uint8."""
+
+CITYSCAPES_LABEL_IDS: tuple[int, ...] = (
+    *(7, 8, 11, 12, 13, 17, 19, 20, 21, 22),
+    *(23, 24, 25, 26, 27, 28, 31, 32, 33),
+)
+"""Label id (``*_gtFine_labelIds.png``, 0..33) of each train id, from the Cityscapes label definition."""
+
+CAMVID_NAMES: tuple[str, ...] = (
+    *("sky", "building", "pole", "road", "pavement", "tree"),
+    *("sign", "fence", "car", "pedestrian", "bicyclist"),
+)
+CAMVID_VOID = 11
+
+CAMVID_TO_CITYSCAPES: tuple[int, ...] = (10, 2, 5, 0, 1, 8, 7, 4, 13, 11, 12)
+"""Train id of each of the 11 CamVid ids (a bicyclist counts as rider)."""
+
+CITYSCAPES_TO_CAMVID: tuple[int, ...] = (3, 4, 1, 7, 7, 2, 6, 6, 5, 5, 0, 9, 10, 8, 8, 8, 8, 8, 10)
+"""CamVid id of each train id: walls become fences, terrain trees, every vehicle a car."""
+
+
+def _lookup(pairs: dict[int, int], fill: int) -> np.ndarray:
+    table = np.full(256, fill, dtype=np.uint8)
+    for source, target in pairs.items():
+        table[source] = target
+    return table
+
+
+_UNKNOWN = 254  # stands for "no such id" inside the tables; no label format uses it
+
+LABEL_TABLES: dict[str, np.ndarray] = {
+    "train-ids": _lookup({VOID: VOID} | {i: i for i in range(19)}, _UNKNOWN),
+    "label-ids": _lookup(
+        {VOID: VOID} | dict.fromkeys(range(34), VOID) | {i: t for t, i in enumerate(CITYSCAPES_LABEL_IDS)},
+        _UNKNOWN,
+    ),
+    "camvid": _lookup({CAMVID_VOID: VOID, VOID: VOID} | dict(enumerate(CAMVID_TO_CITYSCAPES)), _UNKNOWN),
+}
+_EXPECTED = {
+    "train-ids": "train ids 0..18 and 255 for void",
+    "label-ids": "Cityscapes label ids 0..33",
+    "camvid": "CamVid ids 0..10 and 11 for void",
+}
+_TO_CAMVID = _lookup({VOID: CAMVID_VOID} | dict(enumerate(CITYSCAPES_TO_CAMVID)), _UNKNOWN)
+
+
+def to_train_ids(label: np.ndarray, encoding: str, source: str = "The label map") -> np.ndarray:
+    """Translate a stored label map into Cityscapes train ids.
+
+    Parameters
+    ----------
+    label : ndarray of uint8, any shape
+        Ids as stored.
+    encoding : {"train-ids", "label-ids", "camvid"}
+        What the stored ids mean.
+    source : str
+        How an error message names the label map.
+
+    Returns
+    -------
+    ndarray of uint8, same shape
+        0..18, and 255 for void.
+
+    Raises
+    ------
+    DatasetError
+        If the label map holds an id that the encoding does not know.
+
+    Examples
+    --------
+    >>> to_train_ids(np.array([7, 26, 0], dtype=np.uint8), "label-ids").tolist()
+    [0, 13, 255]
+    """
+    mapped = LABEL_TABLES[encoding][label]
+    if (mapped == _UNKNOWN).any():
+        ids = np.unique(label[mapped == _UNKNOWN]).tolist()
+        shown = ", ".join(map(str, ids[:10])) + (", ..." if len(ids) > 10 else "")
+        raise DatasetError(f"{source} holds the ids {shown}; store {_EXPECTED[encoding]} instead, or remove the image.")
+    return mapped
+
+
+def camvid_classes(classes: np.ndarray) -> np.ndarray:
+    """Translate predicted Cityscapes train ids into the 11 CamVid ids, so that CamVid can be scored.
+
+    Parameters
+    ----------
+    classes : ndarray of int, any shape
+        Train ids 0..18, or 255 for void.
+
+    Returns
+    -------
+    ndarray of uint8, same shape
+        CamVid ids 0..10; 11 for void.
+
+    Raises
+    ------
+    DatasetError
+        If other ids occur.
+
+    Examples
+    --------
+    >>> camvid_classes(np.array([0, 13, 15, 255])).tolist()
+    [3, 8, 8, 11]
+    """
+    classes = np.asarray(classes)
+    wrong = (classes != VOID) & ((classes < 0) | (classes > 18))
+    if wrong.any():
+        ids = np.unique(classes[wrong]).tolist()
+        raise DatasetError(f"The class map holds the ids {ids[:10]}; pass Cityscapes train ids 0..18 or 255.")
+    return _TO_CAMVID[classes.astype(np.uint8)]

@@ -1,0 +1,157 @@
+"""The door for images: mini scenes, Cityscapes, CamVid, BRAVO and folders with masks, all as ``Sample``.
+
+Mini scenes are stored in the layouts of Cityscapes and BRAVO: one code path reads shipped and real data.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DatasetError
+from ..io import mini_dir
+from . import layouts
+from .images import FORMATS, read_image
+from .labels import (
+    CAMVID_NAMES,
+    CAMVID_TO_CITYSCAPES,
+    CAMVID_VOID,
+    CITYSCAPES_TO_CAMVID,
+    camvid_classes,
+)
+from .layouts import BRAVO_LAYOUT, MINI_LAYOUT, OWN_SUBSETS, BravoLayout
+from .samples import Dataset, Sample
+
+__all__ = [
+    "BRAVO_LAYOUT",
+    "CAMVID_NAMES",
+    "CAMVID_TO_CITYSCAPES",
+    "CAMVID_VOID",
+    "CITYSCAPES_TO_CAMVID",
+    "DATASETS",
+    "MINI_LAYOUT",
+    "OWN_SUBSETS",
+    "BravoLayout",
+    "Dataset",
+    "Sample",
+    "camvid_classes",
+    "load_dataset",
+    "read_image",
+]
+
+CALIBRATION_EVERY = 5
+"""Every fifth training image in sorted order belongs to ``train-calibration``, the rest to ``train-fit``."""
+
+_VIRTUAL = ("train-fit", "train-calibration")
+DATASETS: dict[str, tuple[str, ...]] = {
+    "mini": ("train", "val", *_VIRTUAL, *MINI_LAYOUT),
+    "cityscapes": ("train", "val", "test", *_VIRTUAL),
+    "camvid": ("train", "val", "test", *_VIRTUAL),
+    "bravo": tuple(BRAVO_LAYOUT),
+    "masks": (),
+}
+"""Splits of each dataset; those of ``masks`` are folders that the user names."""
+
+
+def load_dataset(
+    dataset: str,
+    split: str | None = None,
+    root: str | Path | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+) -> Dataset:
+    """List the images of one split of a dataset, in sorted order.
+
+    Parameters
+    ----------
+    dataset : {"mini", "cityscapes", "camvid", "bravo", "masks"}
+        Or both in one string, as in ``"mini/train-fit"``.
+    split : str
+        See ``DATASETS``. ``train-fit`` and ``train-calibration`` divide the sorted ``train`` images 4:1
+        (every fifth is for calibration). For "masks" the name of a folder of photographs ``X.jpg`` or
+        ``X.png`` with anomaly masks ``X_mask.png`` (0 ordinary, 255 void, else anomaly; there is no label map).
+    root : path, optional
+        The folder that holds ``cityscapes/``, ``camvid/``, ``bravo/`` or the folder of masks. Default: the
+        shipped scenes for "mini", else the environment variable ``IOOD_DATA``.
+    limit : int, optional
+        Keep only this many images: the first ones, or, with a ``seed``, a random choice.
+    seed : int, optional
+        Makes ``limit`` draw at random instead; the same seed gives the same images.
+
+    Returns
+    -------
+    Dataset
+        Sequence of ``Sample``. Where a benchmark withholds the labels (Cityscapes test, BRAVO) and the split
+        has no label file at all, ``label_path`` is None for every sample; the same with masks.
+
+    Raises
+    ------
+    DatasetError
+        If dataset, split, or folder do not exist, a folder cannot be read, the split is empty, or an image lacks its
+        label or mask.
+    """
+    if not isinstance(dataset, str) or not isinstance(split, str | None):
+        raise DatasetError(
+            f"A dataset and a split are names, not {dataset!r} and {split!r}; give 'mini/val' or the like."
+        )
+    name, _, rest = dataset.partition("/")
+    if split is None:
+        split = rest
+    elif rest:
+        raise DatasetError(f"The split is given twice, in {dataset!r} and as {split!r}; give it once.")
+    if name not in DATASETS:
+        raise DatasetError(f"There is no dataset {name!r}; choose one of {', '.join(DATASETS)}.")
+    if split not in DATASETS[name] and (name != "masks" or not split):
+        choices = ", ".join(DATASETS[name]) or "the name of a folder, as in 'masks/photographs'"
+        raise DatasetError(f"The dataset {name!r} has no split {split!r}; choose one of: {choices}.")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | np.integer) or limit < 1):
+        raise DatasetError(f"The limit of {limit!r} images is none; choose 1 or more, or None for all.")
+
+    folder = _root(name, root)
+    samples = _samples(name, split, folder)
+    if not samples:
+        raise DatasetError(
+            f"The split {name}/{split} below {folder} holds no images; complete the download, or choose another split. "
+            f"Read are {', '.join(FORMATS)} files."
+        )
+    names = [sample.name for sample in samples]
+    if len(set(names)) < len(names):
+        twice = next(one for one, two in zip(names, names[1:], strict=False) if one == two)
+        raise DatasetError(f"The image {twice} of {name}/{split} below {folder} exists in two formats; remove one.")
+    if limit is not None and limit < len(samples):
+        chosen = np.arange(limit)
+        if seed is not None:
+            chosen = np.sort(np.random.default_rng(seed).choice(len(samples), limit, replace=False))
+        samples = [samples[i] for i in chosen]
+    return Dataset(name, split, folder, samples)
+
+
+def _root(name: str, root: str | Path | None) -> Path:
+    if root is None and name == "mini":
+        return mini_dir()
+    if root is None:
+        root = os.environ.get("IOOD_DATA") or None
+    if root is None:
+        raise DatasetError(
+            f"Where the dataset {name!r} lies is not known; pass root=, or set the environment variable "
+            "IOOD_DATA, to the folder that holds its folder."
+        )
+    try:
+        return Path(root).expanduser().absolute()
+    except (TypeError, RuntimeError) as error:  # RuntimeError: "~" of nobody
+        raise DatasetError(f"The folder {root!r} names no place ({error}); pass another root=.") from error
+
+
+def _samples(name: str, split: str, root: Path) -> list[Sample]:
+    if split in _VIRTUAL:
+        calibration = split == "train-calibration"
+        return [
+            sample
+            for position, sample in enumerate(_samples(name, "train", root))
+            if (position % CALIBRATION_EVERY == CALIBRATION_EVERY - 1) == calibration
+        ]
+    if name in ("camvid", "masks"):
+        return getattr(layouts, name)(split, root)
+    return layouts.bravo(split, root) if split in MINI_LAYOUT else layouts.cityscapes(split, root)

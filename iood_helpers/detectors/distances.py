@@ -1,0 +1,178 @@
+"""Detectors that measure how far the features of a pixel lie from those of ordinary pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import logsumexp
+from sklearn.cluster import KMeans
+from sklearn.covariance import EmpiricalCovariance
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+
+from ..method.embedder import PixelEmbedder
+from ..method.kmeans import ClassKMeans
+from .base import Bank, Untrained
+
+if TYPE_CHECKING:
+    from ..model.segmenter import Prediction
+
+
+class Mahalanobis:
+    """Squared distance to the nearest class mean under one covariance of all classes (Lee et al., NeurIPS 2018)."""
+
+    def fit(self, bank: Bank) -> Mahalanobis:
+        classes = np.unique(bank.label)
+        means = np.stack([bank.vectors[bank.label == c].mean(0) for c in classes])
+        centred = bank.vectors - means[np.searchsorted(classes, bank.label)]
+        precision = EmpiricalCovariance(assume_centered=True).fit(centred).precision_
+        # Distances under the covariance are plain distances after this map.
+        values, axes = np.linalg.eigh(precision)
+        self.map_ = (axes * np.sqrt(np.maximum(values, 0))).astype(np.float32)
+        self.means_, self.embedder_ = means @ self.map_, bank.embedder
+        return self
+
+    def score(self, prediction: Prediction) -> np.ndarray:
+        grid = self.embedder_.transform_grid(prediction)
+        x = grid.reshape(-1, grid.shape[-1]) @ self.map_
+        return np.min([((x - mean) ** 2).sum(1) for mean in self.means_], axis=0).reshape(grid.shape[:2])
+
+
+class ViM:
+    """What the principal subspace of the decoder's features leaves over, minus energy (Wang et al., CVPR 2022).
+
+    Parameters
+    ----------
+    components
+        Dimension of the principal subspace.
+    """
+
+    def __init__(self, components: int = 19) -> None:
+        self.components = components
+
+    def fit(self, bank: Bank) -> ViM:
+        self.pca_ = PCA(min(self.components, bank.decoder.shape[1] - 1)).fit(bank.decoder)
+        residual = self._residual(bank.decoder)
+        self.alpha_ = float(bank.logits.max(1).mean() / max(residual.mean(), 1e-9))
+        return self
+
+    def _residual(self, x: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(x - self.pca_.inverse_transform(self.pca_.transform(x)), axis=1)
+
+    def score(self, prediction: Prediction) -> np.ndarray:
+        d, h, w = prediction.decoder.shape
+        residual = self._residual(prediction.decoder.reshape(d, -1).T).reshape(h, w)
+        return self.alpha_ * residual - logsumexp(prediction.logits, axis=0)
+
+
+class NearestNeighbour:
+    """Distance to the k-th nearest ordinary pixel, in vectors of unit length (Sun et al., ICML 2022).
+
+    Parameters
+    ----------
+    k
+        Which neighbour.
+    bank_size
+        Ordinary pixels to compare with, drawn with ``seed``.
+    seed
+        See above.
+    """
+
+    def __init__(self, k: int = 5, bank_size: int = 4000, seed: int = 0) -> None:
+        self.k, self.bank_size, self.seed = k, bank_size, seed
+
+    def _chosen(self, bank: Bank) -> np.ndarray:
+        return np.random.default_rng(self.seed).permutation(len(bank.vectors))[: self.bank_size]
+
+    def fit(self, bank: Bank) -> NearestNeighbour:
+        vectors = _unit(bank.vectors[self._chosen(bank)])
+        self.index_ = NearestNeighbors(n_neighbors=self.k, algorithm="brute").fit(vectors)
+        self.embedder_ = bank.embedder
+        return self
+
+    def score(self, prediction: Prediction) -> np.ndarray:
+        grid = self.embedder_.transform_grid(prediction)
+        distance, _ = self.index_.kneighbors(_unit(grid.reshape(-1, grid.shape[-1])))
+        return distance[:, -1].reshape(grid.shape[:2])
+
+
+class NearestNeighbourGuidance(NearestNeighbour):
+    """Energy times similarity to ordinary pixels, weighted by theirs: kNN x energy (Park et al., ICCV 2023).
+
+    Parameters as of :class:`NearestNeighbour`; ``k`` neighbours are averaged.
+    """
+
+    def fit(self, bank: Bank) -> NearestNeighbourGuidance:
+        chosen = self._chosen(bank)
+        # Energies must be positive to be factors; a shift of all of them leaves the soft-max as it is.
+        energy = logsumexp(bank.logits, axis=1)
+        self.shift_ = float(min(energy.min(), 0.0))
+        self.guide_ = _unit(bank.vectors[chosen]) * (energy[chosen] - self.shift_)[:, None].astype(np.float32)
+        self.embedder_ = bank.embedder
+        return self
+
+    def score(self, prediction: Prediction) -> np.ndarray:
+        grid = self.embedder_.transform_grid(prediction)
+        similar = _unit(grid.reshape(-1, grid.shape[-1])) @ self.guide_.T
+        k = min(self.k, similar.shape[1])
+        nearest = np.partition(similar, -k, axis=1)[:, -k:].mean(1).reshape(grid.shape[:2])
+        return -nearest * np.maximum(logsumexp(prediction.logits, axis=0) - self.shift_, 0)
+
+
+class KMeansDistance:
+    """Distance to the nearest centre of the predicted class, relative to ordinary pixels (this course).
+
+    Parameters
+    ----------
+    n_clusters, n_init, seed
+        As in ``ClassKMeans``.
+    quantile
+        As in ``novelty_map``.
+    """
+
+    def __init__(self, n_clusters: int = 30, n_init: int = 1, quantile: float = 0.85, seed: int = 0) -> None:
+        self.n_clusters, self.n_init, self.quantile, self.seed = n_clusters, n_init, quantile, seed
+
+    def fit(self, bank: Bank) -> KMeansDistance:
+        self.kmeans_ = ClassKMeans(self.n_clusters, n_init=self.n_init, random_state=self.seed)
+        self.kmeans_.fit(bank.vectors, bank.label)
+        self.kmeans_.calibrate(bank.held_vectors, bank.held_predicted)
+        self.embedder_ = bank.embedder
+        return self
+
+    def score(self, prediction: Prediction) -> np.ndarray:
+        said = prediction.logits.argmax(0)
+        vectors = self.embedder_.transform_grid(prediction).reshape(said.size, -1)
+        usual = self.kmeans_.held_out_quantile(said.ravel(), self.quantile)
+        return (self.kmeans_.scaled_distance(vectors, said.ravel()) / np.maximum(usual, 1e-6)).reshape(said.shape)
+
+
+class PerImageClustering(Untrained):
+    """Clusters of the image itself; a cluster is as strange as the mean of its cells' maximum logits says.
+
+    After "Training-Free Out-Of-Distribution Segmentation With Foundation Models" (arXiv 2510.02909), whose exact level,
+    number of clusters and threshold are not known to us: here they are parameters, and the threshold is left to the
+    ranking.
+
+    Parameters
+    ----------
+    level, n_clusters, seed
+        Level of the pyramid, clusters per image, and seed.
+    """
+
+    def __init__(self, level: int = 2, n_clusters: int = 20, seed: int = 0) -> None:
+        self.level, self.n_clusters, self.seed = level, n_clusters, seed
+
+    def score(self, prediction: Prediction) -> np.ndarray:
+        grid = PixelEmbedder((self.level,)).transform_grid(prediction)
+        x = grid.reshape(-1, grid.shape[-1])
+        model = KMeans(min(self.n_clusters, len(x)), n_init=1, max_iter=50, random_state=self.seed).fit(x)
+        sure = prediction.logits.max(0).ravel()
+        size = np.maximum(np.bincount(model.labels_, minlength=model.n_clusters), 1)
+        mean = np.bincount(model.labels_, sure, model.n_clusters) / size
+        return -mean[model.labels_].reshape(grid.shape[:2])
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)

@@ -1,0 +1,66 @@
+"""Detectors that look at the logits alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import logsumexp, softmax
+
+from .base import Bank, Untrained
+
+if TYPE_CHECKING:
+    from ..model.segmenter import Prediction
+
+
+class MaxSoftmax(Untrained):
+    """One minus the largest probability (Hendrycks and Gimpel, ICLR 2017)."""
+
+    def score(self, prediction: Prediction) -> np.ndarray:
+        return 1 - softmax(prediction.logits, axis=0).max(0)
+
+
+class MaxLogit(Untrained):
+    """Minus the largest logit (Hendrycks et al., ICML 2022)."""
+
+    def score(self, prediction: Prediction) -> np.ndarray:
+        return -prediction.logits.max(0)
+
+
+class Energy(Untrained):
+    """Minus log-sum-exp of the logits (Liu et al., NeurIPS 2020)."""
+
+    def score(self, prediction: Prediction) -> np.ndarray:
+        return -logsumexp(prediction.logits, axis=0)
+
+
+class LogOdds(Untrained):
+    """Minus the log-odds of the largest probability: ranks as it does, but averages better over neighbours."""
+
+    def score(self, prediction: Prediction) -> np.ndarray:
+        others = np.partition(prediction.logits, -1, axis=0)[:-1]
+        return logsumexp(others, axis=0) - prediction.logits.max(0)
+
+
+class Entropy(Untrained):
+    """Entropy of the probabilities in nats."""
+
+    def score(self, prediction: Prediction) -> np.ndarray:
+        log_p = prediction.logits - logsumexp(prediction.logits, axis=0)
+        return -(np.exp(log_p) * log_p).sum(0)
+
+
+class StandardizedMaxLogit:
+    """Largest logit, measured by mean and spread of its class (Jung et al., ICCV 2021)."""
+
+    def fit(self, bank: Bank) -> StandardizedMaxLogit:
+        largest, said = bank.logits.max(1), bank.logits.argmax(1)
+        self.mean_, self.scale_ = np.full(19, largest.mean()), np.full(19, largest.std())
+        for c in np.unique(said):
+            if (said == c).sum() > 1:
+                self.mean_[c], self.scale_[c] = largest[said == c].mean(), max(largest[said == c].std(), 1e-6)
+        return self
+
+    def score(self, prediction: Prediction) -> np.ndarray:
+        said = prediction.logits.argmax(0)
+        return (self.mean_[said] - prediction.logits.max(0)) / self.scale_[said]

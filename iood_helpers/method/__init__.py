@@ -1,0 +1,1 @@
+"""The method: embed pixels, cluster them per class, calibrate, lower the confidence of what lies far away."""

@@ -1,0 +1,76 @@
+"""Honest probabilities after a refinement: a strictly rising curve that leaves every ranking as it is.
+
+Source: beta calibration, Kull et al., AISTATS 2017.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import minimize
+
+from ..errors import RefinementError
+
+EPS = 1e-6
+
+
+def log_odds(confidence: np.ndarray) -> np.ndarray:
+    """``log(c / (1 - c))`` of confidences 0..1, float64 within +-13.8.
+
+    Squeezed, not clipped, into the open interval: clipping would tie the most certain pixels.
+    """
+    inner = EPS + (1 - 2 * EPS) * np.asarray(confidence, np.float64)
+    return np.log(inner) - np.log1p(-inner)
+
+
+class Recalibration:
+    """Beta calibration ``1 / (1 + exp(-(a log c - b log(1 - c) + m)))`` with a, b > 0, so that no ties arise.
+
+    Attributes
+    ----------
+    a_, b_, m_
+        Fitted shape.
+    """
+
+    def fit(self, confidence: np.ndarray, correct: np.ndarray) -> Recalibration:
+        """Maximum likelihood on in-distribution pixels.
+
+        Parameters
+        ----------
+        confidence
+            (n,) 0..1.
+        correct
+            (n,) bool: whether the predicted class is the true one.
+
+        Raises
+        ------
+        RefinementError
+            If all pixels are right or all are wrong, or there are none.
+        """
+        confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, bool)
+        if not correct.any() or correct.all():
+            raise RefinementError("Recalibration needs right and wrong pixels; take more held-out images.")
+        features = self._features(confidence)
+
+        def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+            a, b = np.exp(parameters[:2])
+            logit = a * features[0] + b * features[1] + parameters[2]
+            signed = np.where(correct, logit, -logit)
+            slope = np.where(correct, -1.0, 1.0) / (1 + np.exp(np.clip(signed, -60, 60)))
+            gradient = [a * (slope * features[0]).mean(), b * (slope * features[1]).mean(), slope.mean()]
+            return np.logaddexp(0, -signed).mean(), np.array(gradient)
+
+        found = minimize(loss, np.zeros(3), jac=True, method="L-BFGS-B", bounds=[(-5, 4), (-5, 4), (-20, 20)])
+        self.a_, self.b_ = np.exp(found.x[:2])
+        self.m_ = float(found.x[2])
+        return self
+
+    def __call__(self, confidence: np.ndarray) -> np.ndarray:
+        """Recalibrated confidence, same shape, float32 within 0..1."""
+        first, second = self._features(np.asarray(confidence, np.float64))
+        logit = self.a_ * first + self.b_ * second + self.m_
+        return (1 / (1 + np.exp(-logit))).astype(np.float32)
+
+    @staticmethod
+    def _features(confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        inner = EPS + (1 - 2 * EPS) * confidence
+        return np.log(inner), -np.log1p(-inner)

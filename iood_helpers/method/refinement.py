@@ -1,0 +1,194 @@
+"""The decision: lower the confidence of pixels that lie far from what is normal.
+
+Three rules: the published one of InternImage-OOD, step by step; a calibrated one that every subset can bear; and the
+calibrated one fused with what the network says of neighbouring pixels. A rule is a set of options with
+``apply(prediction, distances)``; :func:`refine_confidence` is the short way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from ..errors import RefinementError
+from .calibration import Recalibration, log_odds
+from .distances import Distances, enlarge
+from .embedder import PixelEmbedder
+from .kmeans import ClassKMeans
+from .options import check_confidence, check_options
+from .published import PublishedRule
+
+if TYPE_CHECKING:
+    from ..model.segmenter import Prediction
+
+__all__ = [
+    "CalibratedRule",
+    "Distances",
+    "FusedRule",
+    "PublishedRule",
+    "enlarge",
+    "novelty_map",
+    "refine_confidence",
+]
+
+
+@dataclass(frozen=True)
+class CalibratedRule:
+    """Every pixel pays for its distance, in odds; no gate, no constant.
+
+    ``log-odds' = log-odds - strength * tanh(max(d - 1, 0) / width)`` with d of :meth:`Distances.novelty`. Distance is
+    evidence against the class that the network gives, and evidence multiplies odds. It is bounded: where a whole image
+    is unusual (night, rain), every pixel pays the same and the network's own ranking stays.
+
+    Attributes
+    ----------
+    strength
+        Largest penalty, in units of log-odds: 2.5 divides the odds of being right by 12. 0..1000.
+    width
+        Excess distance at which three quarters of it are due, positive.
+    quantile, smooth
+        As in :meth:`Distances.novelty`.
+    alpha
+        The mask holds pixels with a tail probability below this: the false-alarm rate on ordinary pixels, 0..1.
+    recalibration
+        Fitted on refined confidences of held-out ordinary pixels; makes them honest probabilities again.
+    """
+
+    strength: float = 2.5
+    width: float = 0.1
+    quantile: float = 0.85
+    smooth: float = 4.0
+    alpha: float = 0.01
+    recalibration: Recalibration | None = None
+
+    def __post_init__(self) -> None:
+        check_options(self, strength=(0, 1e3), width=(1e-6, 1e6), quantile=(0, 1), smooth=(0, 1e3), alpha=(0, 1))
+
+    def apply(self, prediction: Prediction, distances: Distances) -> tuple[np.ndarray, np.ndarray]:
+        """Confidence (H, W) float32 in 0..1, and mask of far pixels (H, W) bool."""
+        check_confidence(prediction.confidence)
+        excess = np.maximum(distances.novelty(self.quantile, self.smooth) - 1, 0)
+        penalty = self.strength * np.tanh(excess / self.width)
+        confidence = (1 / (1 + np.exp(penalty - self._odds(prediction)))).astype(np.float32)
+        if self.recalibration is not None:
+            confidence = self.recalibration(confidence)
+        return confidence, distances.beyond(self.alpha)
+
+    def _odds(self, prediction: Prediction) -> np.ndarray:
+        return log_odds(prediction.confidence)
+
+
+@dataclass(frozen=True)
+class FusedRule(CalibratedRule):
+    """The calibrated rule, and the log-odds averaged over neighbours first.
+
+    What the network doubts in one pixel it mostly doubts in the next one too, and its doubts and the distances miss
+    different pixels. So the distance need not be charged as dearly, and ordinary scenes pay less. Averaging goes both
+    ways: an unsure pixel among sure ones gains confidence (up to 0.46 on the shipped scenes).
+
+    Attributes
+    ----------
+    neighbours
+        Share of the averaged log-odds, 0..1; the rest is the pixel's own.
+    reach
+        Standard deviation of the Gaussian that averages log-odds, in cells of the logits' grid.
+    strength, width, quantile, smooth, alpha, recalibration
+        As in :class:`CalibratedRule`.
+    """
+
+    strength: float = 1.75
+    neighbours: float = 0.35
+    reach: float = 1.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_options(self, neighbours=(0, 1), reach=(0, 1e3))
+
+    def _odds(self, prediction: Prediction) -> np.ndarray:
+        own = log_odds(prediction.confidence)
+        cell = prediction.size[0] / prediction.logits.shape[1]
+        around = gaussian_filter(own, self.reach * cell, mode="nearest")
+        return (1 - self.neighbours) * own + self.neighbours * around
+
+
+RULES = {"calibrated": CalibratedRule, "fused": FusedRule, "published": PublishedRule}
+
+
+def refine_confidence(
+    prediction: Prediction,
+    kmeans: ClassKMeans,
+    embedder: PixelEmbedder,
+    mode: Literal["calibrated", "fused", "published"] = "calibrated",
+    *,
+    distances: Distances | None = None,
+    **options,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Refine the confidence map of one image.
+
+    Parameters
+    ----------
+    prediction
+        Output of the segmenter.
+    kmeans
+        Fitted centres; calibrated ones for modes "calibrated" and "fused".
+    embedder
+        The one whose vectors ``kmeans`` was fitted on.
+    mode
+        "calibrated", "fused" or "published".
+    distances
+        Those of this image with these clusters, where several rules use them; None measures them.
+    **options
+        Fields of :class:`CalibratedRule`, :class:`FusedRule` or :class:`PublishedRule`.
+
+    Returns
+    -------
+    confidence, ood_mask
+        (H, W) float32 in 0..1, and (H, W) bool.
+
+    Raises
+    ------
+    RefinementError
+        If mode or an option is unknown or out of range, confidences are NaN or outside 0..1, the model is not
+        calibrated, or vectors and centres differ in length.
+    EmbeddingError
+        If features are NaN or infinite.
+    """
+    if mode not in RULES:
+        raise RefinementError(f"Unknown mode {mode!r}; use 'calibrated', 'fused' or 'published'.")
+    known = [field.name for field in fields(RULES[mode])]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise RefinementError(f"Mode {mode!r} has no option {unknown[0]!r}; it has {', '.join(known)}.")
+    if distances is None:
+        distances = Distances(prediction, kmeans, embedder)
+    elif distances.prediction is not prediction or distances.kmeans is not kmeans:
+        raise RefinementError("The distances given are those of another image or other clusters; measure them anew.")
+    return RULES[mode](**options).apply(prediction, distances)
+
+
+def novelty_map(
+    prediction: Prediction,
+    kmeans: ClassKMeans,
+    embedder: PixelEmbedder,
+    *,
+    quantile: float = 0.85,
+    smooth: float = 4.0,
+) -> np.ndarray:
+    """How far each pixel lies from what is normal for its predicted class: see :meth:`Distances.novelty`.
+
+    Parameters
+    ----------
+    prediction, kmeans, embedder
+        As in :func:`refine_confidence`.
+    quantile, smooth
+        As in :meth:`Distances.novelty`.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W) float32, 0 and up; above 1 is farther than the given share of ordinary pixels.
+    """
+    return Distances(prediction, kmeans, embedder).novelty(quantile, smooth)

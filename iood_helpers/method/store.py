@@ -1,0 +1,391 @@
+"""Embeddings on disk: columns that grow image by image, survive an interruption, and know what they were made of.
+
+Rows count only once ``progress.json`` says so. It is renamed into place after the rows of an image are written, so a
+process that dies leaves at most rows that nobody counts: readers pass over them, the next writer puts its own there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..checks import MAX_SEED, whole
+from ..datasets.labels import NUM_CLASSES, VOID
+from ..errors import EmbeddingError
+from ..io import plain, write_json
+from .columns import PROJECTED, ROW_COLUMNS, Columns, Embeddings, checked, column_of
+from .embedder import MAX_DIM, Level, PixelEmbedder, grid_pixels
+from .progress import (
+    FORMAT,
+    LEVELS,
+    claim,
+    digest,
+    fingerprint,
+    read_progress,
+    refuse_another,
+    write_progress,
+)
+
+if TYPE_CHECKING:
+    from ..datasets.loading import Dataset
+    from ..model.segmenter import Segmenter
+
+MAX_ROWS = 10**12
+
+
+class EmbeddingStore:
+    """Pixel embeddings, one array per level; made by :meth:`create`, reopened for reading by :meth:`open`.
+
+    A store from :meth:`create` is locked against other writers until :meth:`finish` or :meth:`close` is called or the
+    block ``with EmbeddingStore.create(...) as store`` ends. Stores from :meth:`open` change nothing.
+    """
+
+    def __init__(self, path: Path, progress: dict[str, Any], columns: Columns, lock: ExitStack | None = None) -> None:
+        self.path = path
+        self._progress = progress
+        self._columns = columns
+        self._lock = lock
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        dim: int | Mapping[Level, int],
+        parameters: Mapping[str, Any],
+        images: Sequence[Mapping[str, Any]] | None = None,
+    ) -> EmbeddingStore:
+        """New empty store, or the existing one if it was made with the same parameters.
+
+        Parameters
+        ----------
+        path
+            Its folder; missing, empty, or a store.
+        dim
+            Numbers per vector, or those of each level in order.
+        parameters
+            What the store is made with: plain values.
+        images
+            What the store is made of, as :func:`fingerprint` gives it.
+
+        Raises
+        ------
+        EmbeddingError
+            If a store with other parameters or of other images is there (the message names them), or something that
+            is no store.
+        LockedError
+            If another process writes to it.
+        FileError
+            If the folder cannot be written.
+        """
+        path = Path(path).expanduser()
+        levels = dim if isinstance(dim, Mapping) else {PROJECTED: dim}
+        widths = {str(level): whole("dim", width, 1, MAX_DIM, EmbeddingError) for level, width in levels.items()}
+        if not widths or any(level not in LEVELS for level in widths):
+            raise EmbeddingError(f"A store has levels out of {LEVELS}, not {list(widths)}.")
+        store, lock = cls._complete(path, parameters, images), ExitStack()
+        try:
+            if store is None:
+                lock = claim(path)
+                store = cls._resume(path, parameters, images, lock)
+            if store is None:
+                store = cls._new(path, widths, parameters, images, lock)
+            if store._widths != widths:
+                raise EmbeddingError(
+                    f"The store {path} has vectors of {store._widths} instead of {widths}; "
+                    "delete it or choose another folder."
+                )
+        except BaseException:
+            lock.close()
+            raise
+        return store
+
+    @classmethod
+    def _new(cls, path: Path, widths: dict[str, int], parameters, images, lock: ExitStack) -> EmbeddingStore:
+        progress = {
+            "format": FORMAT,
+            "parameters": plain(parameters),
+            "levels": [list(item) for item in widths.items()],
+            "images_sha256": digest(images),
+            "names": [],
+            "counts": [],
+            "rows": 0,
+            "sums": {},
+            "complete": False,
+        }
+        # First of all files: it tells that the folder is the store's own.
+        write_progress(path, progress)
+        return cls._resume(path, parameters, images, lock)
+
+    @classmethod
+    def _complete(cls, path: Path, parameters, images) -> EmbeddingStore | None:
+        """Store for reading if there is one that is complete; it needs no lock and no permission to write."""
+        if not (path / "progress.json").is_file():
+            return None
+        progress = read_progress(path)
+        refuse_another(path, progress, parameters, images)
+        return cls.open(path) if progress["complete"] else None
+
+    @classmethod
+    def _resume(cls, path: Path, parameters, images, lock: ExitStack) -> EmbeddingStore | None:
+        """Store to be written on, None if there is none; one that is complete comes for reading."""
+        if not (path / "progress.json").is_file():
+            return None
+        progress = read_progress(path)
+        refuse_another(path, progress, parameters, images)
+        if progress["complete"]:
+            lock.close()
+            return cls.open(path)
+        if not progress["names"]:
+            write_json(path / "images.json", images)
+        columns = Columns(path / "rows.zarr", dict(progress["levels"]), "r+" if progress["names"] else "w")
+        columns.check(progress["rows"], progress["complete"], progress["sums"])
+        columns.sweep()
+        return cls(path, progress, columns, lock)
+
+    @classmethod
+    def open(cls, path: str | Path) -> EmbeddingStore:
+        """Open a store for reading; rows of an interrupted image are passed over.
+
+        Raises
+        ------
+        EmbeddingError
+            If there is no store, or it is damaged.
+        """
+        path = Path(path).expanduser()
+        progress = read_progress(path)
+        columns = Columns(path / "rows.zarr", dict(progress["levels"]), "r")
+        columns.check(progress["rows"], progress["complete"], progress["sums"])
+        return cls(path, progress, columns)
+
+    def __enter__(self) -> EmbeddingStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self._progress["rows"]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the images, in the order of ``Embeddings.image``."""
+        return self._progress["names"]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the store was made with."""
+        return self._progress["parameters"]
+
+    @property
+    def levels(self) -> list[Level | str]:
+        """Levels whose vectors are stored, in order; ``["projected"]`` where the embedder mixes them."""
+        return list(self.widths)
+
+    @property
+    def widths(self) -> dict[Level | str, int]:
+        """Level to numbers per vector."""
+        return {int(level) if level.isdigit() else level: width for level, width in self._widths.items()}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every image of the split has been added."""
+        return self._progress["complete"]
+
+    @property
+    def _widths(self) -> dict[str, int]:
+        return dict(self._progress["levels"])
+
+    @property
+    def _group(self):
+        return self._columns.group
+
+    def append(self, name: str, rows: Mapping[str, np.ndarray]) -> None:
+        """Add the rows of one image and count them; ``rows`` has all columns but "image", as in :class:`Embeddings`.
+
+        Raises
+        ------
+        EmbeddingError
+            If columns differ in length, vectors in width, values are impossible (NaN, classes beyond 0..18), or the
+            store is open for reading only.
+        FileError
+            If the disk is full or may not be written.
+        """
+        self._ask_for_lock()
+        number = len(rows["label"])
+        rows = checked(name, rows, number, sum(self._widths.values()))
+        ends = np.cumsum(list(self._widths.values()))
+        parts = np.split(rows.pop("embeddings"), ends[:-1], axis=1)
+        rows |= {column_of(level): part for level, part in zip(self._widths, parts, strict=True)}
+        rows["image"] = np.full(number, len(self.names), np.int32)
+        self._columns.write(len(self), rows)
+        self._commit(names=[*self.names, name], counts=[*self._progress["counts"], number], rows=len(self) + number)
+
+    def finish(self) -> None:
+        """Mark the store as complete and let go of its lock."""
+        self._ask_for_lock()
+        self._commit(complete=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the lock: other processes may write, this object reads."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _ask_for_lock(self) -> None:
+        if self._lock is None:
+            raise EmbeddingError(
+                f"The store {self.path} is open for reading only; reopen it with EmbeddingStore.create to add images."
+            )
+
+    def _commit(self, **changes: Any) -> None:
+        progress = {**self._progress, **changes}
+        progress["sums"] = self._columns.sums(progress["rows"], progress["complete"])
+        write_progress(self.path, progress)
+        self._progress = progress
+
+    def load(self, n_per_class: int | None = None, seed: int = 0, levels: Sequence[Level] | None = None) -> Embeddings:
+        """Rows in memory; no more of the disk is read than they need.
+
+        Parameters
+        ----------
+        n_per_class
+            At most so many rows of each class that got shares, drawn without replacement; None for all.
+        seed
+            Seed of the draw, which is the same whatever the levels.
+        levels
+            Levels whose vectors are wanted, in this order; None for all.
+
+        Raises
+        ------
+        EmbeddingError
+            If a level is not stored, or a file is missing or damaged.
+        """
+        levels = self.levels if levels is None else list(levels)
+        if not levels or any(level not in self.widths for level in levels):
+            raise EmbeddingError(f"The store {self.path} holds levels {self.levels}, not all of {levels}.")
+        chosen = np.arange(len(self))
+        if n_per_class is not None:
+            n_per_class = whole("n_per_class", n_per_class, 0, MAX_ROWS, EmbeddingError)
+            label = self._column(self.parameters.get("per", "label"), chosen)
+            rng = np.random.default_rng(seed)
+            parts = [rng.permutation(np.flatnonzero(label == c))[:n_per_class] for c in range(NUM_CLASSES)]
+            chosen = np.sort(np.concatenate(parts))
+        numbers, end = np.empty((len(chosen), sum(self.widths[level] for level in levels)), np.float32), 0
+        for level in levels:
+            start, end = end, end + self.widths[level]
+            self._columns.read(column_of(str(level)), chosen, numbers[:, start:end])
+        return Embeddings(numbers, **{name: self._column(name, chosen) for name in ROW_COLUMNS})
+
+    def _column(self, name: str, chosen: np.ndarray) -> np.ndarray:
+        values = np.empty((len(chosen), 2) if name == "pixel" else len(chosen), ROW_COLUMNS[name])
+        self._columns.read(name, chosen, values)
+        return values
+
+
+def extract_embeddings(
+    segmenter: Segmenter,
+    dataset: Dataset,
+    embedder: PixelEmbedder,
+    path: str | Path,
+    *,
+    n_per_class: int = 2000,
+    per: Literal["label", "predicted"] = "label",
+    oversampling: float = 4.0,
+    seed: int = 0,
+    progress: bool = True,
+) -> EmbeddingStore:
+    """Draw pixels of every class over all images of a split and store their embeddings.
+
+    Each image gives at most ``oversampling * n_per_class / images`` pixels per class, at cells of the stride-4 grid;
+    the factor makes up for classes that occur in few images. Interrupted and started again, it goes on where it was
+    and gives the same store, since each image has its own random stream. Which pixels are drawn does not depend on the
+    embedder.
+
+    Parameters
+    ----------
+    segmenter, dataset, embedder
+        What predicts, on which images, and how vectors are made.
+    path
+        Folder of the store.
+    n_per_class
+        Pixels per class that the store aims at; ``EmbeddingStore.load`` trims to it.
+    per
+        Whose classes get equal shares: those of the label, or those that the segmenter says (pixels without a label are
+        left out all the same). Images without labels always give pixels per predicted class.
+    oversampling
+        See above.
+    seed
+        Seed of the drawing.
+    progress
+        Whether to show a bar.
+
+    Raises
+    ------
+    EmbeddingError
+        If a store with other parameters or of other images is at ``path``, or something that is no store; if features
+        hold NaN.
+    LockedError
+        If another process extracts into it.
+    FileError
+        If the disk is full or may not be written.
+    """
+    if not len(dataset):
+        raise EmbeddingError(f"There are no images in {dataset.name}/{dataset.split}; nothing can be extracted.")
+    if per not in ("label", "predicted") or not 0 < oversampling < np.inf:
+        raise EmbeddingError(f"per={per!r} or oversampling={oversampling!r} is impossible; see extract_embeddings.")
+    n_per_class = whole("n_per_class", n_per_class, 1, MAX_ROWS, EmbeddingError)
+    seed = whole("seed", seed, 0, MAX_SEED, EmbeddingError)
+    share = max(1, int(np.ceil(oversampling * n_per_class / len(dataset))))
+    parameters = {
+        **embedder.parameters,
+        "checkpoint": segmenter.checkpoint.sha256,
+        "dataset": f"{dataset.name}/{dataset.split}",
+        "images": len(dataset),
+        "share": share,
+        "per": per,
+        "sample_seed": seed,
+    }
+    if segmenter.precision != "float32":
+        parameters["precision"] = segmenter.precision
+    path, images = Path(path).expanduser(), fingerprint(dataset)
+    store = EmbeddingStore._complete(path, parameters, images)
+    if store is not None:
+        return store
+    with claim(path) as lock:
+        store = EmbeddingStore._resume(path, parameters, images, lock)
+        done = 0 if store is None else len(store.names)
+        for index in tqdm(
+            range(done, len(dataset)), initial=done, total=len(dataset), disable=not progress, desc="extract"
+        ):
+            sample = dataset[index]
+            prediction = segmenter.predict(sample.image())
+            if store is None:
+                widths = {str(level): width for level, width in embedder.widths(prediction).items()}
+                store = EmbeddingStore._new(path, widths, parameters, images, lock)
+            rows = _draw(prediction, sample.label(), embedder, share, per, np.random.default_rng((seed, index)))
+            store.append(sample.name, rows)
+        store.finish()
+    return store
+
+
+def _draw(prediction, label, embedder, share: int, per: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    cells = np.floor(grid_pixels(prediction.logits.shape[1:], prediction.size) + 0.5).astype(np.int32)
+    predicted = prediction.classes[cells[:, 0], cells[:, 1]]
+    classes = predicted if label is None else label[cells[:, 0], cells[:, 1]]
+    shared = np.where(classes == VOID, VOID, predicted) if per == "predicted" else classes
+    parts = [rng.permutation(np.flatnonzero(shared == c))[:share] for c in range(NUM_CLASSES)]
+    chosen = np.sort(np.concatenate(parts))
+    pixel = cells[chosen]
+    return {
+        "embeddings": embedder.transform(prediction, pixel),
+        "label": classes[chosen],
+        "predicted": predicted[chosen],
+        "confidence": prediction.confidence[pixel[:, 0], pixel[:, 1]],
+        "pixel": pixel,
+    }

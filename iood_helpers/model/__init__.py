@@ -1,0 +1,1 @@
+"""The network: from weights to classes, confidence, logits and features."""

@@ -1,0 +1,383 @@
+"""From a name, path or URL to a checked state dict, without executing anything that the file contains.
+
+Sources: file names, sizes and checksums as in the InternImage model zoo (Hugging Face ``OpenGVLab/InternImage``); the
+layout of the files (``state_dict``, ``meta``) is mmengine's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..datasets.labels import CLASS_NAMES
+from ..errors import CheckpointError
+from ..io import cache_dir, checkpoints_dir
+from .sizes import SIZES
+from .torch_files import max_bytes, opened
+from .unpickling import StandIn, StoredTensor
+
+_HUB = "https://huggingface.co/OpenGVLab/InternImage/resolve/main/"
+SHIPPED = {"nano": "nano.pth", "nano-camvid": "nano-camvid.pth"}
+SHA256 = {
+    "internimage-t-cityscapes": "d609235bd49cc00ebf56b3277ce69f88b1c27b8427e3317ba7ae981da052e052",
+    "internimage-s-cityscapes": "24155b8dabdbab1d6e7318db57ec563e0253fd1b1c7fde5ac2d2bac75517f5c7",
+    "internimage-b-cityscapes": "55bc153c6d677abb8241a9c7414a11ded1acca0323109976b1523afd77d2d716",
+    "internimage-l-cityscapes": "59808301f09cbd09796127a1d0ab7a294be4c961fd726c4716d931016e3ed7a0",
+    "internimage-xl-cityscapes": "ff087c60232a24b48cfb1547b00fe8756c8a93c72d779a22b8294b855302ce41",
+    "internimage-l-mapillary2cityscapes": "6df1621a686521be0ab59f393968bb2c443e6a10381c06d8097411cc0400916a",
+    "internimage-xl-mapillary2cityscapes": "9fd1e8e24d776c34a601eade5b47a6e3751ea5c9eec15bf7fcbbabdf036f7c95",
+}
+"""Checksums of the official files; all of them are in half precision (XL: 736 MB)."""
+OFFICIAL = {
+    name: f"{_HUB}upernet_internimage_{size}_512x1024_160k_{data}.pth"
+    for name in SHA256
+    for _, size, data in [name.split("-")]
+}
+"""Names of official checkpoints and where they are. Not reachable while this was written, so never opened by a test."""
+
+ADE20K = {
+    "4b9b7b356d69fb574ce8e722406e3c5198c1583f0c733e1778b86dcfb43b3e32",
+    "a03cd5f03fecea9b15ba7772fc30ba86b95da5c2e4e8c0faeb812580bb914fb3",
+    "faa267979fcdd68fe15f5dd850a033ae89da369bde84b4d32acb10ef8b934699",
+    "7e76cd62142c55fc59756887b535116a81462271c9ac05d785782896028b0556",
+}
+"""Checksums of official files with the 150 classes of ADE20K, which have the shapes of the Cityscapes ones."""
+
+STATE_KEYS = ("state_dict", "state_dict_ema", "model", "model_state_dict", "ema_state_dict")
+"""Where the weights may be, the first one wins: with mmengine's EMA hook, ``state_dict`` holds the averaged weights."""
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "segmentor.", "ema_model.", "online_model.")
+MAX_PREFIXES = 8
+_SAFETENSORS_DAMAGE = (
+    *(SafetensorError, OSError, ValueError, TypeError, LookupError, RuntimeError, AttributeError, MemoryError),
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights read from a file.
+
+    Attributes
+    ----------
+    path
+        The file.
+    sha256
+        Its checksum, 64 hexadecimal digits.
+    state_dict
+        Parameter name to tensor (CPU); numbers with a fraction are float32, whatever the file holds.
+    meta
+        What the file says of itself (plain values; foreign objects are stand-ins that do nothing).
+    size
+        Name of the InternImage size that the weights fit ("nano", "t", ..., "xl"), or None.
+    num_classes
+        Rows of the (last) classifier, or None if there is none.
+    stored
+        Precision of the weights in the file: "float16", "float32", ...
+    """
+
+    path: Path
+    sha256: str
+    state_dict: dict[str, Tensor]
+    meta: Mapping
+    size: str | None
+    num_classes: int | None
+    stored: str = "float32"
+
+
+def known_checkpoints() -> list[str]:
+    """Names that :func:`find_checkpoint` knows."""
+    return [*SHIPPED, *OFFICIAL]
+
+
+def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
+    """File of a checkpoint; downloads it once if the source is a URL or an official name.
+
+    Parameters
+    ----------
+    source
+        A name of :func:`known_checkpoints`, a path, or an http(s) URL.
+    sha256
+        Expected checksum, 64 hexadecimal digits; None accepts any file, but for official names, whose checksums are
+        known.
+
+    Raises
+    ------
+    CheckpointError
+        If the name is unknown, the file does not exist, or the download fails or has another checksum.
+    """
+    text = str(source)
+    if _is_download(text):
+        return _download(OFFICIAL.get(text, text), sha256 or SHA256.get(text))
+    try:
+        path = checkpoints_dir() / SHIPPED[text] if text in SHIPPED else Path(text).expanduser()
+        found = path.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, the home of nobody
+        found = False
+    if not found:
+        raise CheckpointError(
+            f"The checkpoint {text[:200]} is neither a file nor a known name; known names are "
+            f"{', '.join(known_checkpoints())}."
+        )
+    return path
+
+
+def _is_download(source: str) -> bool:
+    return source in OFFICIAL or re.match(r"https?://", source) is not None
+
+
+def _download(url: str, sha256: str | None) -> Path:
+    import pooch
+
+    folder = cache_dir() / "checkpoints"
+    # The whole URL tells files apart: half of all checkpoints are called best.pth.
+    name = f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{Path(url.split('?')[0]).name}"
+    try:
+        found = pooch.retrieve(
+            url,
+            known_hash=f"sha256:{sha256}" if sha256 else None,
+            fname=name,
+            path=folder,
+            progressbar=True,
+        )
+    except Exception as error:  # pooch passes on whatever the network raised
+        raise CheckpointError(
+            f"The checkpoint {url} could not be downloaded ({error}); fetch it by hand, put it at {folder / name}, "
+            "or give its path instead."
+        ) from error
+    if not _may_be_a_checkpoint(_start(Path(found))):
+        Path(found).unlink()  # made by this function, and not to be met again
+        raise CheckpointError(f"What {url} gave is no checkpoint (a login page, perhaps); fetch the file by hand.")
+    return Path(found)
+
+
+def _may_be_a_checkpoint(start: bytes) -> bool:
+    """Whether a file begins as those of PyTorch (zip or pickle) and of safetensors do."""
+    return start.startswith((b"PK\x03\x04", b"\x80")) or start[8:] == b"{"
+
+
+def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint:
+    """Read a checkpoint's weights; nothing inside the file is executed.
+
+    Parameters
+    ----------
+    source, sha256
+        As in :func:`find_checkpoint`; PyTorch and safetensors files are read, told apart by what they hold.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, larger than ``IOOD_MAX_CHECKPOINT_GB`` (16 by default), names code, has no
+        state dict, has weights that are NaN, infinite, sparse or quantized, or was trained for other classes than
+        the 19 of Cityscapes.
+    """
+    path = find_checkpoint(source, sha256)
+    if path.stat().st_size > max_bytes():
+        raise CheckpointError(
+            f"The checkpoint {path} is larger than {max_bytes() / 2**30:g} GiB; set IOOD_MAX_CHECKPOINT_GB "
+            "if you trust it."
+        )
+    try:
+        loaded = _load(path)
+    except CheckpointError:
+        if _is_download(str(source)):  # half a file, say: not to be met again
+            path.unlink(missing_ok=True)
+        raise
+    except OSError as error:
+        raise CheckpointError(f"The checkpoint {path} cannot be read ({error}); check its permissions.") from error
+    if sha256 and loaded.sha256 != sha256.lower():
+        raise CheckpointError(
+            f"The checkpoint {path} has the checksum {loaded.sha256} instead of {sha256}; get the right file."
+        )
+    _refuse_other_classes(loaded)
+    return loaded
+
+
+def _load(path: Path) -> Checkpoint:
+    checksum = file_sha256(path)
+    safetensors = path.suffix == ".safetensors" or _start(path)[8:] == b"{"
+    state, meta, stored = (_read_safetensors if safetensors else _read_torch)(path)
+    return Checkpoint(path, checksum, state, meta, guess_size(state), _rows(state), stored)
+
+
+def _rows(state: Mapping[str, Tensor]) -> int | None:
+    """Rows of the classifier that decides: the last one of a cascade."""
+    found = [tensor for name, tensor in state.items() if re.fullmatch(r"decode_head\.(.*\.)?conv_seg\.weight", name)]
+    return found[-1].shape[0] if found and found[-1].ndim == 4 else None
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(9)
+
+
+def _read_torch(path: Path) -> tuple[dict[str, Tensor], Mapping, str]:
+    with opened(path) as file:
+        content = file.content
+        if not isinstance(content, dict):
+            raise CheckpointError(f"The checkpoint {path} holds no state dict; give a file with weights.")
+        meta = content.get("meta", {})
+        weights = next((content[key] for key in STATE_KEYS if isinstance(content.get(key), dict)), content)
+        foreign = [f"{name} ({value.named})" for name, value in weights.items() if isinstance(value, StandIn)]
+        if foreign and any(str(name).endswith((".weight", ".bias")) for name in weights):
+            raise CheckpointError(
+                f"The checkpoint {path} holds weights of a kind that is not read: {', '.join(foreign[:3])}; "
+                "convert them to plain tensors."
+            )
+        tensors = {k: v for k, v in weights.items() if isinstance(k, str) and isinstance(v, StoredTensor)}
+        names = _plain_names(list(tensors), path)
+        stored = {name: tensors[key] for key, name in names.items()}
+        read = {name: _checked(name, tensor, path) for name, tensor in file.read(stored)}
+    state = {name: read[name] for name in stored}  # in the order of the file
+    if not state:
+        raise CheckpointError(f"The checkpoint {path} holds no state dict; give a file with weights.")
+    return state, _mapping(meta), _precision(value.dtype for value in stored.values())
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping, str]:
+    state, kinds = {}, set()
+    try:
+        with safe_open(str(path), "pt") as file:
+            for key, name in _plain_names(list(file.keys()), path).items():
+                tensor = file.get_tensor(key)
+                kinds.add(tensor.dtype)
+                state[name] = _checked(name, tensor, path)
+            meta = file.metadata() or {}
+    except _SAFETENSORS_DAMAGE as error:
+        raise CheckpointError(
+            f"The checkpoint {path} is damaged or not a safetensors file; download it again."
+        ) from error
+    if not state:
+        raise CheckpointError(f"The checkpoint {path} holds no state dict; give a file with weights.")
+    return state, meta, _precision(kinds)
+
+
+def _plain_names(keys: list[str], path: Path) -> dict[str, str]:
+    """Key of each weight to its name in the model: without what wrappers put before it, in any number."""
+    copies = [key for key in keys if key.startswith("ema_") and "." not in key]
+    if copies:
+        warnings.warn(f"The checkpoint {path} also holds averaged weights (ema_...), which are not used.", stacklevel=4)
+    left_out = {*copies, *(key for key in keys if key.endswith("n_averaged"))}
+    names = {key: key.replace("_orig_mod.", "") for key in keys if key not in left_out}
+    for _ in range(MAX_PREFIXES):
+        prefix = next((p for p in PREFIXES if names and all(name.startswith(p) for name in names.values())), "")
+        names = {key: name.removeprefix(prefix) for key, name in names.items()}
+    if len(set(names.values())) < len(names):
+        raise CheckpointError(
+            f"The checkpoint {path} holds weights twice, with and without a prefix; keep one of them."
+        )
+    return names
+
+
+def _checked(name: str, tensor: Tensor, path: Path) -> Tensor:
+    """The weight, widened to float32 if it has fractions; finite."""
+    if not tensor.is_floating_point():
+        return tensor
+    tensor = tensor.float()
+    if not torch.isfinite(tensor).all():
+        raise CheckpointError(f"The checkpoint {path} holds NaN or infinite weights in {name}; training had failed.")
+    return tensor
+
+
+def _precision(kinds: Any) -> str:
+    fractions = {str(kind).removeprefix("torch.") for kind in kinds if kind.is_floating_point}
+    return ", ".join(sorted(fractions)) or "none"
+
+
+def _mapping(value: Any) -> Mapping:
+    """The items of a dictionary, also of somebody else's kind."""
+    value = value.items if isinstance(value, StandIn) else value
+    return value if isinstance(value, Mapping) else {}
+
+
+def _refuse_other_classes(loaded: Checkpoint) -> None:
+    meta = loaded.meta
+    places = (meta, _mapping(meta.get("dataset_meta")))
+    given = next((place[key] for place in places for key in ("CLASSES", "classes") if place.get(key)), None)
+    if isinstance(given, list | tuple) and given:
+        names = [_spelt(name) for name in given[: len(CLASS_NAMES)]]
+        if names != list(CLASS_NAMES[: len(names)]):
+            raise CheckpointError(
+                f"The checkpoint {loaded.path} was trained for other classes than the 19 of Cityscapes: "
+                f"{', '.join(names[:8])}, ... ({len(given)} in all); choose one trained on Cityscapes."
+            )
+    named = "ade20k" in loaded.path.name.lower() and "cityscapes" not in loaded.path.name.lower()
+    if loaded.sha256 in ADE20K or (named and loaded.num_classes == 150):
+        raise CheckpointError(
+            f"The checkpoint {loaded.path} is trained on ADE20K, whose 150 classes are not those of Cityscapes; "
+            "choose one trained on Cityscapes."
+        )
+
+
+def _spelt(name: Any) -> str:
+    """The name of a class as this package writes it, whatever the hyphens and capitals."""
+    return " ".join(re.split(r"[\s_-]+", name[:40].lower())) if isinstance(name, str) else "?"
+
+
+def guess_size(state: dict[str, Tensor]) -> str | None:
+    """Name of the InternImage size whose width and depths the weights have, or None."""
+    stem = state.get("backbone.patch_embed.conv2.weight")
+    if stem is None or stem.ndim != 4:
+        return None
+    pattern = re.compile(r"backbone\.levels\.([0-3])\.blocks\.([0-9]{1,4})\.")
+    found = {(int(m[1]), int(m[2])) for name in state if (m := pattern.match(name))}
+    depths = tuple(sum(level == i for level, _ in found) for i in range(4))
+    for size, config in SIZES.items():
+        if (config["channels"], tuple(config["depths"])) == (stem.shape[0], depths):
+            return size
+    return None
+
+
+def load_strictly(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
+    """Give the model the weights; every name and shape must fit. Model and checkpoint share them afterwards.
+
+    Raises
+    ------
+    CheckpointError
+        Naming missing and unexpected parameters and wrong shapes, and the size that the weights look like.
+    """
+    own = model.state_dict()
+    missing = [name for name in own if name not in checkpoint.state_dict]
+    unexpected = [name for name in checkpoint.state_dict if name not in own]
+    shapes = [
+        f"{name} {tuple(checkpoint.state_dict[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own
+        if name in checkpoint.state_dict and checkpoint.state_dict[name].shape != own[name].shape
+    ]
+    whole = [
+        f"{name} of {checkpoint.state_dict[name].dtype}"
+        for name, tensor in own.items()
+        if name in checkpoint.state_dict
+        and tensor.is_floating_point() != checkpoint.state_dict[name].is_floating_point()
+    ]
+    problems = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for what, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", shapes),
+            ("not of fractions", whole),
+        )
+        if names
+    ]
+    if problems:
+        looks = f"it looks like size {checkpoint.size!r}" if checkpoint.size else "its size is not a known one"
+        raise CheckpointError(
+            f"The checkpoint {checkpoint.path} does not fit the model: {'; '.join(problems)}; {looks}, "
+            "so choose the config that belongs to it."
+        )
+    weights = {name: checkpoint.state_dict[name].to(tensor.dtype) for name, tensor in own.items()}
+    model.load_state_dict(weights, strict=True, assign=True)  # not copied: a large model would be in memory twice
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""What is faster than the plain way, and why it gives the same numbers."""

@@ -1,0 +1,303 @@
+"""The segmenter in use: image in; classes, confidence, logits and features out."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..datasets.images import read_image
+from ..datasets.labels import NUM_CLASSES
+from ..errors import CheckpointError
+from .building import InputForm, build_mmseg, build_own
+from .checkpoints import Checkpoint, load_checkpoint
+from .fast import uper_head
+from .fast.malloc import keep_freed_memory
+
+Head = Literal["classes", "full"]
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the segmenter says of one image of H x W pixels.
+
+    Attributes
+    ----------
+    classes
+        Train id of the most likely class, (H, W) uint8, 0..18.
+    confidence
+        Maximum soft-max probability, (H, W) float32, 0..1.
+    logits
+        Classifier output before enlarging, (19, h, w) float32, h and w about a quarter of H and W.
+    features
+        Backbone maps at strides 4, 8, 16, 32: four arrays (C_k, h_k, w_k) float32.
+    decoder
+        Input of the classifier, (D, h, w) float32.
+    """
+
+    classes: np.ndarray
+    confidence: np.ndarray
+    logits: np.ndarray
+    features: tuple[np.ndarray, ...]
+    decoder: np.ndarray
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the image."""
+        return self.classes.shape
+
+
+class Segmenter:
+    """An mmseg ``EncoderDecoder`` with weights, ready to predict. Made by :func:`load_segmenter`.
+
+    ``checkpoint`` tells where the weights come from; the weights themselves are those of ``model``.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        checkpoint: Checkpoint,
+        *,
+        head: Head = "classes",
+        device: str = "cpu",
+        precision: Precision = "float32",
+        form: InputForm | None = None,
+    ) -> None:
+        self.model = model.eval().to(device)
+        self.checkpoint = replace(checkpoint, state_dict={})
+        self.head = head
+        self.device = torch.device(device)
+        self.precision = precision
+        self.form = form or InputForm()
+        if precision == "bfloat16":
+            _round_weights(self.model)
+        heads = model.decode_head
+        self._heads = list(heads) if isinstance(heads, torch.nn.ModuleList) else [heads]
+        self._slides = (getattr(model, "test_cfg", None) or {}).get("mode") == "slide"
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Source, checksum, size, parameters and head rows, as plain values for a JSON file."""
+        return {
+            "file": self.checkpoint.path.name,
+            "sha256": self.checkpoint.sha256,
+            "size": self.checkpoint.size,
+            "head_rows": self.checkpoint.num_classes,
+            "head": self.head,
+            "stored": self.checkpoint.stored,
+            "precision": self.precision,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "device": str(self.device),
+        }
+
+    @torch.inference_mode()
+    def predict(self, image: Any) -> Prediction:
+        """Segment one image, whole or in sliding windows as the model's ``test_cfg`` says.
+
+        With windows, classes, confidence and logits are averaged over them as mmseg does; features and ``decoder`` are
+        those of one pass over the whole image. Maps of an image that had to be padded are cropped to the cells that it
+        covers.
+
+        Parameters
+        ----------
+        image
+            (H, W, 3) uint8 RGB array, PIL image, or path of an image file; any size from 32 x 32 pixels.
+
+        Returns
+        -------
+        Prediction
+
+        Raises
+        ------
+        DatasetError
+            If the image cannot be read or is too small.
+        """
+        pixels = torch.from_numpy(np.array(read_image(image))).float()
+        _record_pass(pixels.shape)
+        size, x = pixels.shape[:2], self.form(pixels).to(self.device)
+        with self._products():
+            features = self.model.extract_feat(x)
+        decoder, logits = self._decode(features)
+        rows = NUM_CLASSES if self.head == "classes" else logits.shape[1]
+        if self._slides:
+            averaged = self._slide(x)[:, :rows]
+            logits = F.interpolate(averaged, logits.shape[2:], mode="area")
+        else:
+            logits = logits[:, :rows]
+            averaged = F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=self._heads[-1].align_corners)
+        probabilities = averaged[:, :, : size[0], : size[1]].softmax(1)
+        # With head="full" the soft-max runs over all rows, but only the 19 trained classes may win.
+        confidence, classes = probabilities[0, :NUM_CLASSES].max(0)
+        covered = [n / padded for n, padded in zip(size, x.shape[2:], strict=True)]
+        return Prediction(
+            classes=classes.to(torch.uint8).cpu().numpy(),
+            confidence=confidence.cpu().numpy(),
+            logits=_cropped(logits[0, :NUM_CLASSES], covered),
+            features=tuple(_cropped(feature[0], covered) for feature in features),
+            decoder=_cropped(decoder[0], covered),
+        )
+
+    def _decode(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Decoder features and logits; with a foreign head the features are caught on their way into ``conv_seg``."""
+        head = self._heads[-1]
+        if len(self._heads) == 1 and uper_head.applies_to(head):
+            decode = uper_head.decoder_features if self.device.type == "cpu" else type(head)._forward_feature
+            with self._products():
+                decoder = decode(head, features).float()
+            return decoder, head.cls_seg(decoder)  # in float32 always: rounded logits would be tied
+        caught: list[Tensor] = []
+        hook = head.conv_seg.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+        try:
+            with self._products():
+                logits = self._heads[0](features)
+                for later in self._heads[1:]:  # a cascade: each head sees what the one before it said
+                    logits = later(features, logits)
+        finally:
+            hook.remove()
+        logits = logits[0] if isinstance(logits, tuple | list) else logits  # heads with further outputs for training
+        return caught[-1].float(), logits.float()
+
+    def _slide(self, x: Tensor) -> Tensor:
+        meta = {"ori_shape": x.shape[2:], "img_shape": x.shape[2:], "pad_shape": x.shape[2:]}
+        with self._products():
+            return self.model.slide_inference(x, [meta]).float()
+
+    @torch.inference_mode()
+    def check(self) -> None:
+        """Compare a small prediction with mmseg's own.
+
+        Raises
+        ------
+        CheckpointError
+            If the model cannot be taken apart into features, decoder and classifier, or predicts something else so.
+        """
+        what = f"The model of {self.checkpoint.path}, with a {type(self._heads[-1]).__name__},"
+        pixels = 255 * torch.rand(128, 160, 3, generator=torch.Generator().manual_seed(0))
+        x = self.form(pixels).to(self.device)
+        meta = {"ori_shape": x.shape[2:], "img_shape": x.shape[2:], "pad_shape": x.shape[2:]}
+        try:
+            with self._products():
+                wanted = self.model.encode_decode(x, [meta]).float()
+                features = self.model.extract_feat(x)
+            decoder, logits = self._decode(features)
+            found = F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=self._heads[-1].align_corners)
+        except Exception as error:  # as many kinds as there are heads
+            raise CheckpointError(
+                f"{what} cannot be taken apart into features, decoder and classifier "
+                f"({type(error).__name__}: {error}); use a head whose conv_seg gives the logits."
+            ) from error
+        if decoder.ndim != 4 or found.shape != wanted.shape or not _alike(found, wanted, self.precision):
+            raise CheckpointError(
+                f"{what} predicts otherwise than its parts say; use a head whose conv_seg gives the logits."
+            )
+
+    def _products(self) -> torch.autocast:
+        """Context in which matrix products and convolutions run in the chosen precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def _alike(found: Tensor, wanted: Tensor, precision: Precision) -> bool:
+    tolerance = 1e-3 if precision == "float32" else 0.1
+    return bool((found - wanted).abs().max() <= tolerance * wanted.abs().max().clamp_min(1e-6))
+
+
+def _cropped(values: Tensor, covered: Sequence[float]) -> np.ndarray:
+    """The cells of a map (C, h, w) that an image covers, of which it fills these shares of the sides."""
+    rows, columns = (-int(-n * share // 1) for n, share in zip(values.shape[1:], covered, strict=True))
+    return values[:, :rows, :columns].contiguous().cpu().numpy()
+
+
+def _record_pass(shape: tuple[int, ...]) -> None:
+    """Add a line to the file named by ``IOOD_PASS_LOG``, by which the runner counts what each notebook computed."""
+    if log := os.environ.get("IOOD_PASS_LOG"):
+        with open(log, "a", encoding="utf-8") as stream:
+            stream.write(f"{shape[0]}x{shape[1]}\n")
+
+
+def _round_weights(model: torch.nn.Module) -> None:
+    """Keep the weights of products in bfloat16, or autocast would round them anew for each image."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d) and not name.endswith("conv_seg"):
+            module.to(torch.bfloat16)
+
+
+def load_segmenter(
+    source: str | Path,
+    checkpoint: str | Path | None = None,
+    *,
+    head: Head = "classes",
+    device: str = "auto",
+    precision: Precision = "float32",
+    sha256: str | None = None,
+) -> Segmenter:
+    """Build a segmenter and load its weights.
+
+    Parameters
+    ----------
+    source
+        A name (``known_checkpoints`` of :mod:`.checkpoints`), a ``.pth`` or ``.safetensors`` path, a URL; or, with
+        ``checkpoint``, an mmseg config (path, or a dictionary). A config that is a Python file is executed by mmengine,
+        so use only one that you trust; a checkpoint file never is. Honoured are normalisation, channel order and
+        padding, ``align_corners``, sliding windows, cascades and lists of heads.
+    checkpoint
+        Weights for the config ``source``: name, path or URL.
+    head
+        ``"classes"`` slices a classifier with more rows than classes to the 19 classes before the soft-max (a notice is
+        given); ``"full"`` keeps all rows in the soft-max.
+    device
+        ``"auto"`` (CUDA if there is one), or a PyTorch device. On the CPU the process keeps freed memory for reuse
+        (:mod:`iood_helpers.model.fast.malloc`).
+    precision
+        ``"bfloat16"`` keeps the weights of products (half the memory) and their inputs to 8 binary digits; the residual
+        sums, the sampling of DCNv3 and UPerNet's classifier stay in float32. Faster where the processor multiplies
+        bfloat16 faster (matrix units), and only there. Do not mix precisions between fitting and predicting.
+    sha256
+        Expected checksum of the file if it is downloaded.
+
+    Returns
+    -------
+    Segmenter
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, unsafe, damaged, or does not fit the model; if the config cannot be read or built, or
+        its model predicts otherwise than features, decoder and classifier say.
+    """
+    if head not in ("classes", "full"):
+        raise CheckpointError(f"Unknown head {head!r}; use 'classes' or 'full'.")
+    if precision not in ("float32", "bfloat16"):
+        raise CheckpointError(f"Unknown precision {precision!r}; use 'float32' or 'bfloat16'.")
+    loaded = load_checkpoint(source if checkpoint is None else checkpoint, sha256)
+    if checkpoint is None:
+        model, form = build_own(loaded), None
+    else:
+        model, form = build_mmseg(source, loaded)
+    if loaded.num_classes is not None and loaded.num_classes < NUM_CLASSES:
+        raise CheckpointError(
+            f"The checkpoint {loaded.path} has {loaded.num_classes} classes, but the {NUM_CLASSES} Cityscapes classes "
+            "are needed; choose a checkpoint trained on Cityscapes."
+        )
+    if loaded.num_classes is not None and loaded.num_classes > NUM_CLASSES and head == "classes":
+        warnings.warn(
+            f"The classifier has {loaded.num_classes} rows; the first {NUM_CLASSES} are used "
+            "(head='full' keeps all of them in the soft-max).",
+            stacklevel=2,
+        )
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if str(device) == "cpu":
+        keep_freed_memory()
+    segmenter = Segmenter(model, loaded, head=head, device=device, precision=precision, form=form)
+    if form is not None:
+        segmenter.check()
+    return segmenter
