@@ -75,6 +75,19 @@ def test_an_archive_cut_anywhere_is_refused(tmp_path):
             content(tmp_path / "cut.tar")
 
 
+def test_the_end_of_an_archive_is_whole(tmp_path):
+    """Two blocks of zeros or more; what was cut and patched together rarely has whole ones."""
+    whole = packed(tmp_path / "a.tar").read_bytes()
+    end = max(member.offset_data + -(-member.size // 512) * 512 for member in listed(tmp_path / "a.tar"))
+    for size, right in ((512, False), (1000, False), (1024, True), (1030, False), (1536, True), (10_240, True)):
+        (tmp_path / "end.tar").write_bytes(whole[:end] + bytes(size))
+        if right:
+            assert content(tmp_path / "end.tar") == FILES
+        else:
+            with pytest.raises(SubmissionError, match=r"end\.tar has no proper end"):
+                content(tmp_path / "end.tar")
+
+
 def test_a_flipped_byte_in_any_header_is_refused(tmp_path):
     whole = bytearray(packed(tmp_path / "a.tar", form=tarfile.USTAR_FORMAT).read_bytes())
     for member in listed(tmp_path / "a.tar"):
@@ -127,6 +140,18 @@ def test_a_compressed_bomb_is_refused(tmp_path, monkeypatch):
     (tmp_path / "b.tar.gz").write_bytes(gzip.compress(bomb.read_bytes()))
     with pytest.raises(SubmissionError, match=r"b\.tar\.gz grows beyond"):
         content(tmp_path / "b.tar.gz")
+
+
+def test_an_archive_that_needs_more_memory_than_there_is(tmp_path, monkeypatch):
+    """As xz files that announce a dictionary of gigabytes do on a small machine."""
+
+    def full(_):
+        raise MemoryError
+
+    monkeypatch.setitem(archives.COMPRESSIONS, b"\xfd7zXZ\x00", full)
+    (tmp_path / "a.tar.xz").write_bytes(lzma.compress(b""))
+    with pytest.raises(SubmissionError, match=r"a\.tar\.xz needs more memory"):
+        content(tmp_path / "a.tar.xz")
 
 
 def header(name, size=0, kind=tarfile.REGTYPE):

@@ -54,7 +54,7 @@ class Members:
                 raise SubmissionError(f"The archive {path} has more than {MAX_LINES} global headers; pack it again.")
             self._add(member)
         archive.fileobj = stream  # from here on contents are read
-        _check_end(archive, path)
+        _check_end(stream, archive.offset, path)
         self.names = sorted(self._members)
 
     def _add(self, member: tarfile.TarInfo) -> None:
@@ -108,17 +108,19 @@ class _Headers:
         return content
 
 
-def _check_end(archive: tarfile.TarFile, path: Path) -> None:
-    """After the last member come zeros, and nothing else: a damaged header would end the list without a word."""
-    archive.fileobj.seek(archive.offset)
-    first = archive.fileobj.read(BLOCK)
-    if len(first) < BLOCK:
-        raise SubmissionError(f"The archive {path} has no end; it was cut: fetch it again.")
-    rest = first
-    while rest:
-        if rest.count(0) != len(rest):
-            raise SubmissionError(f"The archive {path} is damaged after byte {archive.offset}; fetch it again.")
-        rest = archive.fileobj.read(1 << 20)
+def _check_end(stream: BinaryIO, offset: int, path: Path) -> None:
+    """After the last member come two blocks of zeros at least, and nothing else.
+
+    A damaged header, or a cut between two members, would end the list without a word.
+    """
+    stream.seek(offset)
+    size = 0
+    while piece := stream.read(1 << 20):
+        if piece.count(0) != len(piece):
+            raise SubmissionError(f"The archive {path} is damaged after byte {offset}; fetch it again.")
+        size += len(piece)
+    if size < 2 * BLOCK or size % BLOCK:
+        raise SubmissionError(f"The archive {path} has no proper end; it was cut: fetch it again.")
 
 
 @contextmanager
