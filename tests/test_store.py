@@ -188,7 +188,12 @@ def test_levels_are_read_by_themselves_and_in_any_order(tmp_path):
                 np.testing.assert_array_equal(getattr(a, column), getattr(b, column))
     with pytest.raises(EmbeddingError, match="holds levels"):
         store.load(levels=(0, "classes"))
-    assert extract(tmp_path / "one", embedder=PixelEmbedder((0, 1), "random", dim=5)).widths == {"projected": 5}
+    mixed = extract(tmp_path / "one", embedder=PixelEmbedder((0, 1), "random", dim=5))
+    assert mixed.widths == {"projected": 5}
+    np.testing.assert_array_equal(mixed.load(levels=(0, 1)).embeddings, mixed.load().embeddings)
+    for levels in [(0,), (1, 0)]:
+        with pytest.raises(EmbeddingError, match="holds levels"):
+            mixed.load(levels=levels)
 
 
 @pytest.mark.parametrize("inside", ["thesis.tex", "rows.zarr/label/zarr.json", "images.json", ".hidden"])

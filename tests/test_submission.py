@@ -311,6 +311,21 @@ def test_a_prediction_is_a_png_whatever_it_is_called(benchmark, tree):
         encode_submission(tree, benchmark[0] / "samples.tar", tree.parent / "out.tar", progress=False)
 
 
+def test_a_prediction_with_a_flipped_bit_is_read_as_it_was_or_refused(tmp_path):
+    classes = np.random.default_rng(0).integers(0, 4, (40, 50)).repeat(4, 0).repeat(4, 1).astype(np.uint8)
+    submission.write_prediction(tmp_path, "ACDCfog", "a", classes, np.full(classes.shape, 0.5))
+    path, _ = submission.prediction_paths(tmp_path, "ACDCfog", "a")
+    content, refused = path.read_bytes(), 0
+    for place in range(41, len(content) - 16, 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        try:
+            assert np.array_equal(submission.read_prediction(tmp_path, "ACDCfog", "a")[0], classes), place
+        except SubmissionError as error:
+            refused += 1
+            assert path.name in str(error)
+    assert refused > 100
+
+
 def test_a_huge_picture_is_refused_by_its_header(tmp_path):
     import struct
     import zlib

@@ -24,7 +24,7 @@ LEVELS = (PROJECTED, *map(str, ALL_LEVELS))
 def fingerprint(dataset: Dataset) -> list[dict[str, Any]]:
     """What a data set holds: name of each image, SHA-256 of its file and of its label's, and what the ids mean.
 
-    Whole files are read, which costs a hundredth of a forward pass; places do not count, so copies are equal.
+    Whole files are read, which costs little beside a forward pass; places do not count, so copies are equal.
     """
     samples = (dataset[index] for index in range(len(dataset)))
     return [

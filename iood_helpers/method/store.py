@@ -259,14 +259,16 @@ class EmbeddingStore:
         seed
             Seed of the draw, which is the same whatever the levels.
         levels
-            Levels whose vectors are wanted, in this order; None for all.
+            Levels whose vectors are wanted, in this order; None for all. A store that holds them mixed gives all it
+            has for the levels that it was made from, and no other choice.
 
         Raises
         ------
         EmbeddingError
             If a level is not stored, or a file is missing or damaged.
         """
-        levels = self.levels if levels is None else list(levels)
+        made_of = self.parameters.get("levels") if self.levels == [PROJECTED] else None
+        levels = self.levels if levels is None or list(levels) == made_of else list(levels)
         if not levels or any(level not in self.widths for level in levels):
             raise EmbeddingError(f"The store {self.path} holds levels {self.levels}, not all of {levels}.")
         chosen = np.arange(len(self))
