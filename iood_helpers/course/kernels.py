@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -80,19 +80,47 @@ def execute(
 
         # A thread, so that signals reach this one while papermill waits.
         thread = threading.Thread(target=work, name=f"papermill {notebook.stem}", daemon=True)
-        thread.start()
-        try:
-            while thread.is_alive():
-                thread.join(POLL_SECONDS)
-                usage.peak_bytes = max(usage.peak_bytes, peak_memory(pids[-1]) if pids else 0)
-        except BaseException:
-            _end(pids)
-            thread.join(3)
-            raise
+        with _signals_kept() as handle:
+            thread.start()
+            try:
+                while thread.is_alive():
+                    thread.join(POLL_SECONDS)
+                    usage.peak_bytes = max(usage.peak_bytes, peak_memory(pids[-1]) if pids else 0)
+                    handle()
+            except BaseException:
+                _end(pids, thread)
+                raise
         usage.passes = log.read_text(encoding="utf-8").count("\n") if log.is_file() else 0
     if failure:
         raise _explained(failure[0], notebook.stem, output, usage) from failure[0]
     return usage
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[Callable[[], None]]:
+    """Ctrl-C and SIGTERM wait until the function that this gives is called.
+
+    An exception out of a signal handler is lost where Python happens to collect garbage at that moment, and half of what
+    it interrupts is not written for it.
+    """
+    came: list[int] = []
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+
+    def handle() -> None:
+        if came:
+            handlers[came[-1]](came.pop(), None)
+
+    for number in handlers:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield handle
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        handle()
 
 
 def _manager(variables: dict[str, str], pids: list[int]) -> type[AsyncKernelManager]:
@@ -143,14 +171,19 @@ def peak_memory(pid: int) -> int:
     return 0
 
 
-def _end(pids: list[int]) -> None:
-    """Kill the kernel and what it started; it leads a process group of its own."""
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
-    end = time.monotonic() + 2
-    while any(psutil.pid_exists(pid) for pid in pids) and time.monotonic() < end:
-        time.sleep(0.05)
+def _end(pids: list[int], thread: threading.Thread, seconds: float = 3.0) -> None:
+    """Kill the kernel and what it started (it leads a process group of its own), until ``thread`` has noticed.
+
+    A kernel that was about to start when the signal came is killed as soon as it is there.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        thread.join(0.05)
+        if not thread.is_alive() or time.monotonic() > end:
+            return
 
 
 def _explained(error: BaseException, name: str, output: Path, usage: Usage) -> BaseException:
