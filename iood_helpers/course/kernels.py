@@ -100,8 +100,8 @@ def execute(
 def _signals_kept() -> Iterator[Callable[[], None]]:
     """Ctrl-C and SIGTERM wait until the function that this gives is called.
 
-    An exception out of a signal handler is lost where Python happens to collect garbage at that moment, and half of what
-    it interrupts is not written for it.
+    An exception out of a signal handler is lost where Python happens to collect garbage at that moment, and much of
+    what it interrupts is not written for it.
     """
     came: list[int] = []
     handlers: dict[int, Any] = {}
