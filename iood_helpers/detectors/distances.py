@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,16 @@ from .base import Bank, Untrained
 
 if TYPE_CHECKING:
     from ..model.segmenter import Prediction
+
+
+ROWS = 8192
+"""Vectors that are worked on at once: a scene of 2048 x 1024 has 131 072, and each may have thousands of neighbours."""
+
+
+def _by_rows(function: Callable[[np.ndarray], np.ndarray], vectors: np.ndarray) -> np.ndarray:
+    """``function`` of all rows, (n, D) to (n,), with memory for ``ROWS`` of them."""
+    starts = range(0, len(vectors), ROWS)
+    return np.concatenate([function(vectors[start : start + ROWS]) for start in starts])
 
 
 class Mahalanobis:
@@ -35,8 +46,11 @@ class Mahalanobis:
 
     def score(self, prediction: Prediction) -> np.ndarray:
         grid = self.embedder_.transform_grid(prediction)
-        x = grid.reshape(-1, grid.shape[-1]) @ self.map_
-        return np.min([((x - mean) ** 2).sum(1) for mean in self.means_], axis=0).reshape(grid.shape[:2])
+        return _by_rows(self._squared, grid.reshape(-1, grid.shape[-1])).reshape(grid.shape[:2])
+
+    def _squared(self, vectors: np.ndarray) -> np.ndarray:
+        x = vectors @ self.map_
+        return np.min([((x - mean) ** 2).sum(1) for mean in self.means_], axis=0)
 
 
 class ViM:
@@ -93,8 +107,10 @@ class NearestNeighbour:
 
     def score(self, prediction: Prediction) -> np.ndarray:
         grid = self.embedder_.transform_grid(prediction)
-        distance, _ = self.index_.kneighbors(_unit(grid.reshape(-1, grid.shape[-1])))
-        return distance[:, -1].reshape(grid.shape[:2])
+        return _by_rows(self._farthest, grid.reshape(-1, grid.shape[-1])).reshape(grid.shape[:2])
+
+    def _farthest(self, vectors: np.ndarray) -> np.ndarray:
+        return self.index_.kneighbors(_unit(vectors))[0][:, -1]
 
 
 class NearestNeighbourGuidance(NearestNeighbour):
@@ -114,10 +130,13 @@ class NearestNeighbourGuidance(NearestNeighbour):
 
     def score(self, prediction: Prediction) -> np.ndarray:
         grid = self.embedder_.transform_grid(prediction)
-        similar = _unit(grid.reshape(-1, grid.shape[-1])) @ self.guide_.T
-        k = min(self.k, similar.shape[1])
-        nearest = np.partition(similar, -k, axis=1)[:, -k:].mean(1).reshape(grid.shape[:2])
+        nearest = _by_rows(self._nearest, grid.reshape(-1, grid.shape[-1])).reshape(grid.shape[:2])
         return -nearest * np.maximum(logsumexp(prediction.logits, axis=0) - self.shift_, 0)
+
+    def _nearest(self, vectors: np.ndarray) -> np.ndarray:
+        similar = _unit(vectors) @ self.guide_.T
+        k = min(self.k, similar.shape[1])
+        return np.partition(similar, -k, axis=1)[:, -k:].mean(1)
 
 
 class KMeansDistance:
