@@ -116,7 +116,7 @@ def _run_worker(
                 continue
             if report["outcome"] == "fault":
                 result.faults[current] = report
-                _save(folder / "case", keep / f"{door}-{seed}-{current}", report)
+                _save(folder / f"failed-{current}", keep / f"{door}-{seed}-{current}", report)
             elif report["outcome"] == "loaded":
                 result.loaded += 1
             else:

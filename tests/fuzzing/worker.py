@@ -52,6 +52,8 @@ def main(door: str, seed: str, first: str, stop: str, seconds: str, folder: str)
         for name in left:
             shutil.rmtree(temporary / name, ignore_errors=True)
             (temporary / name).unlink(missing_ok=True)
+        if verdict["outcome"] == "fault":  # before it is told: the next case would take its place
+            scratch.rename(place / f"failed-{index}")
         _say(report, index=index, what=case.what, **verdict)
 
 
