@@ -45,7 +45,7 @@ test-portable: setup  ## the whole suite on four emulated machines
 
 test-hard: setup  ## 100 000 mutated inputs, 100 kills of each kind of work
 	env IOOD_FUZZ_CASES=100000 $(BIN)/python -m pytest tests/test_fuzzing.py
-	env IOOD_KILLS=100 $(BIN)/python -m pytest tests/test_interruptions.py
+	env IOOD_KILLS=100 $(BIN)/python -m pytest tests/course/test_interruptions.py
 
 audit:  ## compare the lock with the published advisories (asks the package index)
 	$(PYTHON) -m venv .venv/audit
@@ -65,7 +65,7 @@ format: setup
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/nbstripout notebooks/*.ipynb
 
 lock: setup  ## write what is installed into requirements.lock and environment.yml
-	$(BIN)/python tests/lockfile.py --write
+	$(BIN)/python tests/support/lockfile.py --write
 
 clean:
 	rm -rf runs book/_build book/notebooks book/_static/vendor

@@ -21,16 +21,14 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from iood_helpers import ClassKMeans, PixelEmbedder, load_dataset, load_segmenter, refine_confidence
+from iood_helpers.bravo.accumulator import BravoAccumulator
+from iood_helpers.bravo.metrics import LOWER_IS_BETTER, OOD_METRICS, SEMANTIC_METRICS, harmonic_mean
+from iood_helpers.io import write_atomically
+from iood_helpers.method.calibration import Recalibration
+from iood_helpers.method.embedder import grid_pixels
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "data")]
-
-from iood_helpers import ClassKMeans, PixelEmbedder, load_dataset, load_segmenter, refine_confidence  # noqa: E402
-from iood_helpers.bravo.accumulator import BravoAccumulator  # noqa: E402
-from iood_helpers.bravo.metrics import LOWER_IS_BETTER, OOD_METRICS, SEMANTIC_METRICS, harmonic_mean  # noqa: E402
-from iood_helpers.io import write_atomically  # noqa: E402
-from iood_helpers.method.calibration import Recalibration  # noqa: E402
-from iood_helpers.method.embedder import grid_pixels  # noqa: E402
-
 WEATHER = ("ACDCfog", "ACDCrain", "ACDCnight", "ACDCsnow", "synrain", "synflare", "outofcontext")
 FIRST_INDEX, SCENES = 500, 15
 """Development weather: scenes 500 to 514 of each subset; the shipped ones are 0 to 14."""
@@ -85,6 +83,7 @@ FUSED_CHANGES = [
 
 def weather_scene(subset: str, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image (through JPEG, as shipped), label and invalid mask."""
+    sys.path.append(str(ROOT / "data"))  # the renderer is no part of the package
     from render import encode_jpeg, render_subset_scene
 
     scene = render_subset_scene(subset, index)

@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def made(script: str, *arguments: object) -> None:
-    """Run one of the builders in ``tests/``."""
-    subprocess.run([sys.executable, str(ROOT / "tests" / f"{script}.py"), *map(str, arguments)], check=True)
+    """Run one of the builders in ``tests/support/``."""
+    subprocess.run([sys.executable, str(ROOT / "tests" / "support" / f"{script}.py"), *map(str, arguments)], check=True)
 
 
 def table(folder: Path) -> str:

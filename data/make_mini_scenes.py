@@ -16,14 +16,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from render import FIRST_SEED, Scene, encode_jpeg, render_scene, render_subset_scene
 from tqdm.auto import tqdm
 
+from iood_helpers.io import write_atomically
+
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
-
-from render import FIRST_SEED, Scene, encode_jpeg, render_scene, render_subset_scene  # noqa: E402
-
-from iood_helpers.io import write_atomically  # noqa: E402
 
 SPLITS = {"train": (0, 160), "val": (100_000, 60)}
 """First seed and number of scenes; the training scenes are the first of those that the nano network saw."""

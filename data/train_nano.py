@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,8 +24,6 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 from PIL import Image
 from tqdm.auto import tqdm
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import iood_helpers.internimage  # noqa: F401  (registers the backbone)
 from iood_helpers.datasets import load_dataset

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import os
 import subprocess
 import sys
 
+import measuring
 import pytest
+import run as benchmarks
 from conftest import ROOT
 
 FOLDER = ROOT / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def runner():
-    spec = importlib.util.spec_from_file_location("benchmark_runner", FOLDER / "run.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_every_script_is_run():
+    assert {path.stem for path in FOLDER.glob("bench_*.py")} | {"cost_model"} == set(benchmarks.SCRIPTS)
 
 
-def test_every_script_is_run(runner):
-    assert {path.stem for path in FOLDER.glob("bench_*.py")} | {"cost_model"} == set(runner.SCRIPTS)
-
-
-def test_lines_become_tables(runner):
+def test_lines_become_tables():
     compared = {"what": "thing", "plain": 2.0, "ours": 0.5, "ratio": 4.0, "plain_memory": 2_000_000_000}
     lines = [
         {"first_call": 2.5, "later": 0.5},
@@ -36,7 +30,7 @@ def test_lines_become_tables(runner):
         {"model": "nano", "flop": 2e9, "weights": 1e6, "memory": 1e6, "process": 1e9}
         | {"predicted": 0.01, "measured": 3.6},
     ]
-    text = runner.results(lines).replace(runner.SPACE, " ")
+    text = benchmarks.results(lines).replace(benchmarks.SPACE, " ")
     assert "| thing | 2.00 s | 500 ms | 4.0 x | 2.00 GB | 3 MB | equal |" in text
     assert "| thing | - | 500 ms | - | - | 0 MB | - |" in text
     assert "| Step | T | XL |" in text and "| plain | 3.00 s, 1.00 x | 9.00 s, 1.00 x |" in text
@@ -45,38 +39,36 @@ def test_lines_become_tables(runner):
     assert "compiles it and takes 2.50 s" in text and "bfloat16" not in text
 
 
-def test_the_picture_shows_every_step(runner, tmp_path):
+def test_the_picture_shows_every_step(tmp_path):
     rows = [{"model": m, "step": s, "seconds": 2.0} for m in ("t", "xl") for s in ("plain", "faster")]
-    runner.picture(rows, tmp_path / "speed.svg")
+    benchmarks.picture(rows, tmp_path / "speed.svg")
     drawn = (tmp_path / "speed.svg").read_text()
     for words in ("InternImage-T + UPerNet", "InternImage-XL + UPerNet", "+ faster", "2.0 s"):
         assert f"<!-- {words}" in drawn or f"<!--  {words}" in drawn, words
 
 
-def test_a_script_that_fails_is_shown(runner, monkeypatch, tmp_path):
+def test_a_script_that_fails_is_shown(monkeypatch, tmp_path):
     (tmp_path / "bench_bad.py").write_text("raise ValueError('out of luck')")
-    monkeypatch.setattr(runner, "HERE", tmp_path)
-    monkeypatch.setattr(runner, "SCRIPTS", {"bench_bad": [()]})
+    monkeypatch.setattr(benchmarks, "HERE", tmp_path)
+    monkeypatch.setattr(benchmarks, "SCRIPTS", {"bench_bad": [()]})
     with pytest.raises(SystemExit, match="out of luck"):
-        runner.lines_of("bench_bad")
+        benchmarks.lines_of("bench_bad")
 
 
 def test_the_measured_peak_is_what_a_call_needs():
     if not sys.platform.startswith("linux"):
         pytest.skip("peaks are read from /proc, which only Linux has")
     code = (
-        f"import sys; sys.path.insert(0, {str(FOLDER)!r}); import json, numpy as np; from measuring import compare;"
+        "import json, numpy as np; from measuring import compare;"
         "row = compare('x', lambda: np.ones(50_000_000), lambda: np.ones(5_000_000), '', rounds=5);"
         "print(json.dumps(vars(row)))"
     )
-    row = json.loads(subprocess.check_output([sys.executable, "-c", code], text=True))
+    environment = {**os.environ, "PYTHONPATH": str(FOLDER)}
+    row = json.loads(subprocess.check_output([sys.executable, "-c", code], text=True, env=environment))
     assert 390e6 < row["plain_memory"] < 420e6 and 35e6 < row["ours_memory"] < 50e6
 
 
-def test_the_ratio_is_the_median_over_the_rounds(monkeypatch):
-    monkeypatch.syspath_prepend(FOLDER)
-    import measuring
-
+def test_the_ratio_is_the_median_over_the_rounds():
     row = measuring.row("x", [[4.0, 7.0, 1.0], [6.0, 7.0, 2.0], [9.0, 7.0, 1.0]], [1, 2], "")
     assert (row.plain, row.ours, row.ratio) == (6.0, 1.0, 4.0)  # not 6, the ratio of the medians
     order = []

@@ -2,8 +2,8 @@
 
 The official data cannot ship. With these trees whatever is promised for them can be tried, at full size by hand:
 
-    python tests/rehearsal.py OUT --train 6 --images 2              # BRAVO without labels, as its organisers publish it
-    python tests/rehearsal.py OUT --train 6 --images 2 --labels     # with label maps and masks
+    python tests/support/rehearsal.py OUT --train 6 --images 2             # BRAVO without labels, as it is published
+    python tests/support/rehearsal.py OUT --train 6 --images 2 --labels    # with label maps and masks
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import zarr
-from conftest import make_prediction
+from conftest import ROOT, make_prediction
 
 from iood_helpers.errors import DatasetError, EmbeddingError, FileError, LockedError
 from iood_helpers.method.embedder import ALL_LEVELS, PixelEmbedder
@@ -250,7 +250,7 @@ def test_a_killed_writer_frees_the_store(tmp_path):
         extract(tmp_path / "store", breaks_at=2)
     code = f"""
 import os, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(ROOT / "tests")!r}]
 from pathlib import Path
 import test_store as t
 class Dies(t.Segmenter):

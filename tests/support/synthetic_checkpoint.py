@@ -1,6 +1,6 @@
 """Checkpoints in the official form with random weights, of every size: for what cannot be downloaded.
 
-python tests/synthetic_checkpoint.py xl weights.pth
+python tests/support/synthetic_checkpoint.py xl weights.pth
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import build
 import pytest
 from conftest import ROOT
 
@@ -53,14 +54,7 @@ class Sources(html.parser.HTMLParser):
             self.wordless.append(attributes.get("src", "")[:60])
 
 
-def pages():
-    sys.path.insert(0, str(ROOT / "book"))
-    from build import pages
-
-    return pages()
-
-
-@pytest.mark.parametrize("page", pages())
+@pytest.mark.parametrize("page", build.pages())
 def test_pages_load_nothing_from_elsewhere_and_describe_pictures(book, page):
     sources = Sources()
     sources.feed((book / f"{page}.html").read_text())

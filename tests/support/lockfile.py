@@ -8,7 +8,7 @@ from collections import defaultdict
 from importlib.metadata import PackageMetadata, distributions, metadata
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 # The package itself, what a fresh environment has, and vendor packages that pip adds where torch needs them.
 LEFT_OUT = re.compile(r"iood-helpers|pip|hypothesis|sortedcontainers|pytest-xdist|execnet|(nvidia|cuda)-.*|triton")
 HEAD = """# The environment for conda users; the same versions as requirements.lock (`make lock` writes both).

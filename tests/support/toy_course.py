@@ -1,6 +1,6 @@
 """A course of a few tiny notebooks, run by the real runner: for what would take too long with the real ones.
 
-python tests/toy_course.py FOLDER [arguments of iood_helpers.run]
+python tests/support/toy_course.py FOLDER [arguments of iood_helpers.run]
 """
 
 from __future__ import annotations

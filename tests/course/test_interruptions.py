@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import toy_course
 from toy_course import build
 
 from iood_helpers import ClassKMeans, EmbeddingStore
 from iood_helpers.course import kernels
 
 KILLS = int(os.environ.get("IOOD_KILLS", "3"))
-TOY = Path(__file__).with_name("toy_course.py")
+TOY = Path(toy_course.__file__)
 SLOW = """
 import os, time
 from pathlib import Path
