@@ -20,7 +20,7 @@ from ..errors import CheckpointError
 from .building import InputForm, build_mmseg, build_own
 from .checkpoints import Checkpoint, load_checkpoint
 from .fast import uper_head
-from .fast.malloc import keep_freed_memory
+from .fast.malloc import is_worthwhile, keep_freed_memory
 
 Head = Literal["classes", "full"]
 Precision = Literal["float32", "bfloat16"]
@@ -254,8 +254,8 @@ def load_segmenter(
         ``"classes"`` slices a classifier with more rows than classes to the 19 classes before the soft-max (a notice is
         given); ``"full"`` keeps all rows in the soft-max.
     device
-        ``"auto"`` (CUDA if there is one), or a PyTorch device. On the CPU the process keeps freed memory for reuse
-        (:mod:`iood_helpers.model.fast.malloc`).
+        ``"auto"`` (CUDA if there is one), or a PyTorch device. On the CPU, with networks of up to 100 million weights,
+        the process keeps freed memory for reuse (:mod:`iood_helpers.model.fast.malloc` says why, and how to choose).
     precision
         ``"bfloat16"`` keeps the weights of products (half the memory) and their inputs to 8 binary digits; the residual
         sums, the sampling of DCNv3 and UPerNet's classifier stay in float32. Faster where the processor multiplies
@@ -295,7 +295,7 @@ def load_segmenter(
         )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if str(device) == "cpu":
+    if str(device) == "cpu" and is_worthwhile(sum(weight.numel() for weight in model.parameters())):
         keep_freed_memory()
     segmenter = Segmenter(model, loaded, head=head, device=device, precision=precision, form=form)
     if form is not None:

@@ -8,7 +8,9 @@ import resource
 import pytest
 import torch
 
-from iood_helpers.model.fast.malloc import keep_freed_memory
+from iood_helpers import load_segmenter
+from iood_helpers.model.fast import malloc
+from iood_helpers.model.fast.malloc import is_worthwhile, keep_freed_memory
 
 
 def faults_of(work) -> int:
@@ -36,3 +38,22 @@ def test_kept_memory_is_not_fetched_again():
 def test_other_systems_are_left_alone(monkeypatch):
     monkeypatch.setattr("sys.platform", "darwin")
     assert keep_freed_memory() is False
+
+
+def test_large_networks_are_left_to_the_defaults_unless_the_user_decides(monkeypatch):
+    monkeypatch.delenv("IOOD_KEEP_MEMORY", raising=False)
+    assert is_worthwhile(1_500_000) and not is_worthwhile(368_000_000)
+    monkeypatch.setenv("IOOD_KEEP_MEMORY", "1")
+    assert is_worthwhile(368_000_000)
+    monkeypatch.setenv("IOOD_KEEP_MEMORY", "0")
+    assert not is_worthwhile(1_500_000)
+
+
+@pytest.mark.parametrize("limit, calls", [(10_000_000, 1), (1_000_000, 0)])
+def test_loading_asks_whether_it_is_worthwhile(monkeypatch, limit, calls):
+    monkeypatch.delenv("IOOD_KEEP_MEMORY", raising=False)
+    monkeypatch.setattr(malloc, "MAX_PARAMETERS", limit)
+    asked = []
+    monkeypatch.setattr("iood_helpers.model.segmenter.keep_freed_memory", lambda: asked.append(1))
+    load_segmenter("nano", device="cpu")
+    assert len(asked) == calls
