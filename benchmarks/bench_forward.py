@@ -20,7 +20,7 @@ from iood_helpers.model.fast.malloc import keep_freed_memory
 from iood_helpers.model.sizes import model_config
 
 plain_dcnv3 = partial(dcnv3, backend="torch")
-pays = winograd.pays
+is_faster = winograd.is_faster
 
 
 def never(*_: object) -> bool:
@@ -38,8 +38,8 @@ def main(sizes: list[str]) -> None:
             internimage.dcnv3 = core
             return head(model.extract_feat(image))
 
-        def our_head(pays=pays, model=model, head=head, image=image) -> torch.Tensor:
-            internimage.dcnv3, winograd.pays = dcnv3, pays
+        def our_head(is_faster=is_faster, model=model, head=head, image=image) -> torch.Tensor:
+            internimage.dcnv3, winograd.is_faster = dcnv3, is_faster
             return head.cls_seg(uper_head.decoder_features(head, model.extract_feat(image)))
 
         plain = partial(usual_head, plain_dcnv3)

@@ -16,9 +16,9 @@ def main() -> None:
     y = np.repeat(np.arange(CLASSES), PIXELS)
     # Mixtures with a falling spectrum, as features have it; white noise would give KMeans nothing to find.
     spectrum = (1 / np.sqrt(np.arange(1, DIMENSIONS + 1))).astype(np.float32)
-    centres = 2 * rng.normal(size=(CLASSES, 60, DIMENSIONS)).astype(np.float32) * spectrum
+    centers = 2 * rng.normal(size=(CLASSES, 60, DIMENSIONS)).astype(np.float32) * spectrum
     x = rng.normal(size=(len(y), DIMENSIONS)).astype(np.float32) * spectrum
-    x += centres[y, rng.integers(0, 60, len(y))]
+    x += centers[y, rng.integers(0, 60, len(y))]
     inertia: dict[str, float] = {}
 
     def plain() -> None:

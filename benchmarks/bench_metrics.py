@@ -46,7 +46,7 @@ def plain(images: list, choose: Callable[[np.ndarray], np.ndarray]) -> dict[str,
         for part in range(4)
     )
     right, sure = (predicted == label)[~invalid], confidence[~invalid] / 65535
-    doubt = 1 - confidence / 65535
+    uncertainty = 1 - confidence / 65535
     whole = [np.concatenate([image[part][~image[1]] for image in images]) for part in (0, 2)]
 
     def fpr95(truth: np.ndarray, score: np.ndarray) -> float:
@@ -59,9 +59,9 @@ def plain(images: list, choose: Callable[[np.ndarray], np.ndarray]) -> dict[str,
         "auprc_success_valid": average_precision_score(right, sure),
         "auprc_error_valid": average_precision_score(~right, 1 - sure),
         "fpr95_valid": fpr95(right, sure),
-        "auroc_ood": roc_auc_score(invalid, doubt),
-        "auprc_ood": average_precision_score(invalid, doubt),
-        "fpr95_ood": fpr95(invalid, doubt),
+        "auroc_ood": roc_auc_score(invalid, uncertainty),
+        "auprc_ood": average_precision_score(invalid, uncertainty),
+        "fpr95_ood": fpr95(invalid, uncertainty),
     }
 
 

@@ -20,7 +20,7 @@ FACTOR = 0.8  # with 1.1 next to nothing is masked, and equal masks would say li
 def plain_mask(prediction: Prediction, kmeans: ClassKMeans, embedder: PixelEmbedder) -> np.ndarray:
     """All levels enlarged, concatenated, projected; distances of all pixels; then the selection."""
     maps = [
-        F.interpolate(torch.from_numpy(m)[None], prediction.size, mode="bilinear", align_corners=False)
+        F.interpolate(torch.from_numpy(m)[None], prediction.shape, mode="bilinear", align_corners=False)
         for m in prediction.features
     ]
     weight = torch.from_numpy(embedder.weight_)[:, :, None, None]
@@ -34,7 +34,7 @@ def plain_mask(prediction: Prediction, kmeans: ClassKMeans, embedder: PixelEmbed
         chosen = unsure[rows]
         if chosen.any():
             mask[rows[chosen]] = distance[chosen].min(1) > FACTOR * distance[chosen].mean()
-    return mask.reshape(prediction.size)
+    return mask.reshape(prediction.shape)
 
 
 def main() -> None:

@@ -113,7 +113,7 @@ def fit(sets: dict, settings: Settings, seed: int) -> tuple[ClassKMeans, PixelEm
     def draw(name: str, predicted: bool, share: int) -> tuple[np.ndarray, np.ndarray]:
         vectors, classes = [], []
         for label, _, prediction in sets[name]:
-            cells = np.floor(grid_pixels(prediction.logits.shape[1:], prediction.size) + 0.5).astype(int)
+            cells = np.floor(grid_pixels(prediction.logits.shape[1:], prediction.shape) + 0.5).astype(int)
             true = label[cells[:, 0], cells[:, 1]]
             said = np.where(true < 19, prediction.classes[cells[:, 0], cells[:, 1]], 255) if predicted else true
             chosen = np.concatenate([rng.permutation(np.flatnonzero(said == c))[:share] for c in range(19)])

@@ -39,7 +39,7 @@ def make_prediction(model: str, size: tuple[int, int], decoder: int = 512, seed:
 def fit_on(prediction: Prediction, embedder: PixelEmbedder, n_per_class: int = 400, k: int = 30) -> ClassKMeans:
     """Calibrated centres of pixels of a prediction; learns the embedder's statistics, too, where it needs them."""
     rng = np.random.default_rng(0)
-    height, width = prediction.size
+    height, width = prediction.shape
     pixels = np.stack([rng.integers(0, height, 60_000), rng.integers(0, width, 60_000)], 1)
     classes = prediction.classes[pixels[:, 0], pixels[:, 1]]
     chosen = np.concatenate([np.flatnonzero(classes == c)[:n_per_class] for c in range(19)])

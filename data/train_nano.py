@@ -84,8 +84,8 @@ def augment(
     if rng.random() < 0.5:
         image, label = image[:, ::-1], label[:, ::-1]
     if rng.random() < 0.8:
-        grey = image.mean(-1, keepdims=True)
-        image = grey + (image - grey) * rng.uniform(0.6, 1.4)
+        gray = image.mean(-1, keepdims=True)
+        image = gray + (image - gray) * rng.uniform(0.6, 1.4)
         image = (image - 128) * rng.uniform(0.75, 1.25) + 128 + rng.uniform(-25, 25)
         image = np.clip(image * rng.uniform(0.94, 1.06, 3), 0, 255)
     image = (image - np.float32(MEAN)) / np.float32(STD)
@@ -208,9 +208,9 @@ def train(args: argparse.Namespace) -> None:
         auxiliary = model.auxiliary_head(features)
         # Every second label in both directions, from a random corner: a quarter of the cost, no bias on average.
         target = y[:, rng.integers(2) :: 2, rng.integers(2) :: 2]
-        enlarged = F.interpolate(logits.contiguous(), target.shape[1:], mode="bilinear", align_corners=False)
+        upsampled = F.interpolate(logits.contiguous(), target.shape[1:], mode="bilinear", align_corners=False)
         small = F.interpolate(y[:, None].float(), auxiliary.shape[2:], mode="nearest")[:, 0].long()
-        loss = F.cross_entropy(enlarged, target, weights, ignore_index=VOID)
+        loss = F.cross_entropy(upsampled, target, weights, ignore_index=VOID)
         loss = loss + 0.4 * F.cross_entropy(auxiliary, small, weights, ignore_index=VOID)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

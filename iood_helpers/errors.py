@@ -49,5 +49,9 @@ class LockedError(IoodError):
     """A store or run folder is in use by another process."""
 
 
-class NotebookFailed(IoodError):
+class NotebookError(IoodError):
     """A cell of a notebook raised an error, or its kernel ended."""
+
+
+NotebookFailed = NotebookError
+"""Its name up to 0.1.0."""

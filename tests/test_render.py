@@ -91,9 +91,9 @@ def test_weather_leaves_labels_and_changes_pictures():
 
     for subset in ("ACDCfog", "ACDCrain", "ACDCnight", "ACDCsnow", "synrain"):
         scene = render_subset_scene(subset, 0)
-        colour, label, _ = shrink(paint_scene(FIRST_SEED[subset], 192, 384))
+        color, label, _ = shrink(paint_scene(FIRST_SEED[subset], 192, 384))
         assert (scene.label == label).all() and not scene.invalid.any()
-        assert np.abs(scene.image.astype(int) - colour).mean() > 8
+        assert np.abs(scene.image.astype(int) - color).mean() > 8
     night, fog = render_subset_scene("ACDCnight", 0).image, render_subset_scene("ACDCfog", 0).image
     assert night.mean() < 60 < fog.mean()
 

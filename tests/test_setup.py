@@ -9,7 +9,7 @@ from importlib.metadata import metadata, version
 import pytest
 import yaml
 from conftest import ROOT
-from lockfile import environment, licences
+from lockfile import environment, licenses
 
 LOCK = (ROOT / "requirements.lock").read_text().split()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -30,11 +30,11 @@ def test_environment_yml_pins_the_same():
     assert yaml.safe_load(text)["dependencies"][-1]["pip"] == LOCK
 
 
-def test_the_licence_of_every_package_is_listed():
-    for text in ((ROOT / "book" / "licences.md").read_text(), licences(LOCK)):
+def test_the_license_of_every_package_is_listed():
+    for text in ((ROOT / "book" / "licences.md").read_text(), licenses(LOCK)):
         rows = [line.split("|")[1:3] for line in text.splitlines() if line.startswith("| ")][1:]
         assert {name.strip() for _, names in rows for name in names.split(",")} == set(pinned())
-        assert all(licence.strip() for licence, _ in rows)
+        assert all(license.strip() for license, _ in rows)
 
 
 def requirements() -> list[str]:

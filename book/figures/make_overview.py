@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from iood_helpers import ClassKMeans, PixelEmbedder, load_dataset, load_segmenter, refine_confidence
-from iood_helpers.course.plots import mask_overlay, value_picture
+from iood_helpers.course.plots import colorize_values, mask_overlay
 
 HERE = Path(__file__).resolve().parent
 SCENES = (34, 50, 54, 14)
@@ -36,7 +36,7 @@ def main() -> None:
             prediction, kmeans, embedder, strength=settings["strength"], smooth=settings["smooth"]
         )
         outlined = mask_overlay(sample.image(), sample.invalid(), strength=0.35)
-        columns.append(np.concatenate([outlined, value_picture(prediction.confidence), value_picture(refined)]))
+        columns.append(np.concatenate([outlined, colorize_values(prediction.confidence), colorize_values(refined)]))
     Image.fromarray(np.concatenate(columns, 1)).save(HERE / "overview.png", optimize=True)
 
 

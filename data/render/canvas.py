@@ -23,7 +23,7 @@ class Camera:
     """Pinhole camera above the road; lengths in metres, pixels of the canvas."""
 
     focal: float
-    centre: float
+    center: float
     horizon: float
     height: float
     curvature: float = 0.0
@@ -32,7 +32,7 @@ class Camera:
         """Column and row of a point; the road bends sideways with the square of the distance."""
         z = max(z, 0.5)
         x = x + self.curvature * z * z
-        return self.centre + self.focal * x / z, self.horizon + self.focal * (self.height - y) / z
+        return self.center + self.focal * x / z, self.horizon + self.focal * (self.height - y) / z
 
     def size(self, metres: float, z: float) -> float:
         """Length in canvas pixels of something at distance z."""
@@ -47,58 +47,58 @@ class Canvas:
     height: int
     width: int
     rng: np.random.Generator
-    colour: np.ndarray = field(init=False)
+    color: np.ndarray = field(init=False)
     label: np.ndarray = field(init=False)
     depth: np.ndarray = field(init=False)
     light: float = 0.0  # from -1 (sun on the left) to 1 (on the right)
 
     def __post_init__(self) -> None:
-        self.colour = np.zeros((self.height, self.width, 3), np.uint8)
+        self.color = np.zeros((self.height, self.width, 3), np.uint8)
         self.label = np.full((self.height, self.width), 10, np.uint8)
         self.depth = np.full((self.height, self.width), FAR, np.float32)
 
-    def fill(self, points, colour, label: int, z: float) -> None:
+    def fill(self, points, color, label: int, z: float) -> None:
         """Filled polygon of canvas points [(column, row), ...]; ``label`` -1 leaves label and depth as they are."""
         limit = 8 * max(self.width, self.height)
         corners = np.round(np.clip(points, -limit, limit)).astype(np.int32)
-        cv2.fillPoly(self.colour, [corners], paint(colour))
+        cv2.fillPoly(self.color, [corners], paint(color))
         if label >= 0:
             cv2.fillPoly(self.label, [corners], int(label))
             cv2.fillPoly(self.depth, [corners], float(z))
 
-    def disc(self, column: float, row: float, radius_x: float, radius_y: float, colour, label: int, z: float) -> None:
+    def disc(self, column: float, row: float, radius_x: float, radius_y: float, color, label: int, z: float) -> None:
         """Filled ellipse."""
         limit = 8 * max(self.width, self.height)
-        centre = (int(np.clip(round(column), -limit, limit)), int(np.clip(round(row), -limit, limit)))
+        center = (int(np.clip(round(column), -limit, limit)), int(np.clip(round(row), -limit, limit)))
         axes = (max(1, round(radius_x)), max(1, round(radius_y)))
-        cv2.ellipse(self.colour, centre, axes, 0, 0, 360, paint(colour), -1)
+        cv2.ellipse(self.color, center, axes, 0, 0, 360, paint(color), -1)
         if label >= 0:
-            cv2.ellipse(self.label, centre, axes, 0, 0, 360, int(label), -1)
-            cv2.ellipse(self.depth, centre, axes, 0, 0, 360, float(z), -1)
+            cv2.ellipse(self.label, center, axes, 0, 0, 360, int(label), -1)
+            cv2.ellipse(self.depth, center, axes, 0, 0, 360, float(z), -1)
 
-    def bar(self, a, b, width: float, colour, label: int, z: float) -> None:
+    def bar(self, a, b, width: float, color, label: int, z: float) -> None:
         """Straight bar between two canvas points, ``width`` pixels wide."""
         a, b = np.asarray(a, float), np.asarray(b, float)
         along = b - a
         across = np.array([-along[1], along[0]]) / (np.hypot(*along) + 1e-9) * max(width, 1.0) / 2
-        self.fill([a + across, b + across, b - across, a - across], colour, label, z)
+        self.fill([a + across, b + across, b - across, a - across], color, label, z)
 
-    def quad_x(self, x: float, z0: float, z1: float, y0: float, y1: float, colour, label: int) -> None:
+    def quad_x(self, x: float, z0: float, z1: float, y0: float, y1: float, color, label: int) -> None:
         """Upright face along the street: at X = x, from z0 to z1 and y0 to y1."""
         p = self.camera.project
-        self.fill([p(x, y0, z0), p(x, y1, z0), p(x, y1, z1), p(x, y0, z1)], colour, label, z0)
+        self.fill([p(x, y0, z0), p(x, y1, z0), p(x, y1, z1), p(x, y0, z1)], color, label, z0)
 
-    def quad_z(self, z: float, x0: float, x1: float, y0: float, y1: float, colour, label: int) -> None:
+    def quad_z(self, z: float, x0: float, x1: float, y0: float, y1: float, color, label: int) -> None:
         """Upright face across the street: at Z = z, from x0 to x1 and y0 to y1."""
         p = self.camera.project
-        self.fill([p(x0, y0, z), p(x0, y1, z), p(x1, y1, z), p(x1, y0, z)], colour, label, z)
+        self.fill([p(x0, y0, z), p(x0, y1, z), p(x1, y1, z), p(x1, y0, z)], color, label, z)
 
-    def ground(self, x0: float, x1: float, z0: float, z1: float, colour, label: int) -> None:
+    def ground(self, x0: float, x1: float, z0: float, z1: float, color, label: int) -> None:
         """Patch of ground, cut into pieces so that it follows the bend of the road."""
         p = self.camera.project
         zs = np.geomspace(max(z0, 0.6), z1, 2 + int(4 * np.log(max(z1 / max(z0, 0.6), 1.01))))
         left, right = [p(x0, 0, z) for z in zs], [p(x1, 0, z) for z in zs]
-        self.fill(left + right[::-1], colour, label, (z0 + z1) / 2)
+        self.fill(left + right[::-1], color, label, (z0 + z1) / 2)
 
     def shade(self, column: float, row: float, radius_x: float, radius_y: float, strength: float) -> None:
         """Soft contact shadow: darkens colours, leaves labels."""
@@ -109,16 +109,16 @@ class Canvas:
         yy, xx = np.mgrid[y0:y1, x0:x1]
         inside = 1 - ((xx - column) / radius_x) ** 2 - ((yy - row) / radius_y) ** 2
         factor = 1 - strength * np.clip(2 * inside, 0, 1)
-        self.colour[y0:y1, x0:x1] = (self.colour[y0:y1, x0:x1] * factor[..., None]).astype(np.uint8)
+        self.color[y0:y1, x0:x1] = (self.color[y0:y1, x0:x1] * factor[..., None]).astype(np.uint8)
 
-    def lit(self, colour, side: int) -> np.ndarray:
+    def lit(self, color, side: int) -> np.ndarray:
         """Colour of a face that looks left (-1), right (1) or towards the camera (0)."""
-        return np.clip(np.asarray(colour, float) * (0.86 + 0.22 * side * self.light), 0, 255)
+        return np.clip(np.asarray(color, float) * (0.86 + 0.22 * side * self.light), 0, 255)
 
 
-def paint(colour) -> tuple[int, int, int]:
+def paint(color) -> tuple[int, int, int]:
     """Colour as cv2 wants it."""
-    return tuple(int(c) for c in np.clip(colour, 0, 255))
+    return tuple(int(c) for c in np.clip(color, 0, 255))
 
 
 def noise(rng: np.random.Generator, height: int, width: int, cell: float) -> np.ndarray:

@@ -203,7 +203,7 @@ def paint_object(canvas: Canvas, kind: str, x: float, z: float, seed: int) -> No
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     texture = surface(kind, rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1, rng)
     chosen = mask[window] > 0
-    canvas.colour[window][chosen] = texture[chosen].astype(np.uint8)
+    canvas.color[window][chosen] = texture[chosen].astype(np.uint8)
     canvas.label[window][chosen] = UNKNOWN
     canvas.depth[window][chosen] = z
 

@@ -78,14 +78,14 @@ def paint_bicycle(canvas: Canvas, x: float, z: float, ridden: bool, turn: float 
 
     thick = max(2.0, unit * 0.055)
     for dx in (-0.52, 0.52):
-        centre = at(dx, 0.34)
+        center = at(dx, 0.34)
         outer = (max(unit * 0.34 * turn, unit * 0.06), unit * 0.34)
-        canvas.disc(*centre, *outer, (26, 26, 28), BICYCLE, z)
+        canvas.disc(*center, *outer, (26, 26, 28), BICYCLE, z)
         if outer[0] > unit * 0.15:
-            canvas.disc(*centre, outer[0] - thick, outer[1] - thick, (118, 116, 114), BICYCLE, z)
+            canvas.disc(*center, outer[0] - thick, outer[1] - thick, (118, 116, 114), BICYCLE, z)
             for a in np.arange(0, np.pi, np.pi / 4):
                 d = np.array([np.cos(a) * (outer[0] - thick), np.sin(a) * (outer[1] - thick)])
-                canvas.bar(np.array(centre) - d, np.array(centre) + d, 1.5, (60, 60, 62), BICYCLE, z)
+                canvas.bar(np.array(center) - d, np.array(center) + d, 1.5, (60, 60, 62), BICYCLE, z)
     joints = [
         ((-0.52, 0.34), (-0.18, 0.86)),
         ((-0.18, 0.86), (0.4, 0.9)),

@@ -58,7 +58,7 @@ def make_canvas(rng: np.random.Generator, height: int, width: int) -> Canvas:
     tall, wide = height * SUPERSAMPLING, width * SUPERSAMPLING
     camera = Camera(
         focal=wide / 2 / np.tan(np.radians(rng.uniform(27, 34))),
-        centre=wide / 2 + rng.normal(0, 0.05 * wide),
+        center=wide / 2 + rng.normal(0, 0.05 * wide),
         horizon=tall * rng.uniform(0.36, 0.48),
         height=rng.uniform(1.25, 1.75),
         curvature=rng.normal(0, 0.0012),
@@ -176,9 +176,9 @@ def traffic(canvas: Canvas, plan: dict) -> list[tuple[float, Paint]]:
     return items
 
 
-def photograph(colour: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def photograph(color: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Light, haze, lens and sensor: (H, W, 3) uint8 of the painted colours to what a camera sees."""
-    x = colour.astype(np.float32)
+    x = color.astype(np.float32)
     haze = 1 - np.exp(-np.minimum(depth, 300) / rng.uniform(250, 900))
     haze = np.where(depth > 500, 0, haze)[..., None]
     x = x * (1 - haze) + np.float32((205, 212, 220)) * haze
@@ -216,7 +216,7 @@ def shadows_of_trees(canvas: Canvas) -> None:
         top = int(canvas.camera.horizon) + 1
         field = noise(rng, canvas.height, canvas.width, 70)[top:]
         factor = 1 - 0.38 * np.clip(field - 0.4, 0, 1)
-        canvas.colour[top:] = (canvas.colour[top:] * factor[..., None]).astype(np.uint8)
+        canvas.color[top:] = (canvas.color[top:] * factor[..., None]).astype(np.uint8)
 
 
 def render_scene(seed: int, height: int = 192, width: int = 384) -> Scene:
@@ -230,8 +230,8 @@ def render_scene(seed: int, height: int = 192, width: int = 384) -> Scene:
         Size of the picture in pixels.
     """
     canvas = paint_scene(seed, height, width)
-    colour, label, depth = street.shrink(canvas)
-    image = photograph(colour, depth, canvas.rng)
+    color, label, depth = street.shrink(canvas)
+    image = photograph(color, depth, canvas.rng)
     return Scene(image, label, depth, np.zeros(label.shape, bool))
 
 

@@ -10,9 +10,9 @@ from .canvas import FAR, Canvas, noise
 ROAD, SIDEWALK, BUILDING, WALL, FENCE, POLE, LIGHT, SIGN, PLANT, TERRAIN, SKY = range(11)
 
 
-def jitter(rng: np.random.Generator, colour, spread: float = 18) -> np.ndarray:
+def jitter(rng: np.random.Generator, color, spread: float = 18) -> np.ndarray:
     """A colour near the given one."""
-    return np.clip(np.asarray(colour, float) + rng.normal(0, spread) + rng.normal(0, spread / 3, 3), 5, 250)
+    return np.clip(np.asarray(color, float) + rng.normal(0, spread) + rng.normal(0, spread / 3, 3), 5, 250)
 
 
 def paint_sky(canvas: Canvas) -> None:
@@ -24,7 +24,7 @@ def paint_sky(canvas: Canvas) -> None:
     field = noise(rng, canvas.height, canvas.width, 60) + 0.5 * noise(rng, canvas.height, canvas.width, 22)
     clouds = np.clip(field - rng.uniform(-0.3, 1.0), 0, 1)[..., None] * rng.uniform(0.3, 0.8)
     sky = top * (1 - ramp) + low * ramp
-    canvas.colour[:] = np.clip(sky * (1 - clouds) + 240 * clouds, 0, 255).astype(np.uint8)
+    canvas.color[:] = np.clip(sky * (1 - clouds) + 240 * clouds, 0, 255).astype(np.uint8)
     canvas.label[:] = SKY
     canvas.depth[:] = FAR
 
@@ -36,13 +36,13 @@ def paint_skyline(canvas: Canvas) -> None:
     while column < canvas.width + 40:
         width, house = rng.uniform(20, 90), rng.random() < 0.55
         height = rng.uniform(8, 46) if house else rng.uniform(8, 30)
-        colour = jitter(rng, (150, 152, 160), 14) if house else jitter(rng, (105, 130, 95), 12)
+        color = jitter(rng, (150, 152, 160), 14) if house else jitter(rng, (105, 130, 95), 12)
         box = [column, camera.horizon - height, column + width, camera.horizon + 4]
         if house:
             corners = [(box[0], box[3]), (box[0], box[1]), (box[2], box[1]), (box[2], box[3])]
-            canvas.fill(corners, colour, BUILDING, 120)
+            canvas.fill(corners, color, BUILDING, 120)
         else:
-            canvas.disc(column + width / 2, box[3], width / 1.6, height, colour, PLANT, 110)
+            canvas.disc(column + width / 2, box[3], width / 1.6, height, color, PLANT, 110)
         column += width * rng.uniform(0.5, 1.0)
 
 
@@ -50,7 +50,7 @@ def paint_ground(canvas: Canvas, plan: dict) -> None:
     """Terrain, sidewalks, road and its markings, with grain laid in perspective."""
     rng, camera, half = canvas.rng, canvas.camera, plan["half"]
     top = int(np.ceil(camera.horizon)) + 1
-    canvas.colour[top:] = jitter(rng, (120, 135, 75), 12).astype(np.uint8)
+    canvas.color[top:] = jitter(rng, (120, 135, 75), 12).astype(np.uint8)
     canvas.label[top:] = TERRAIN
     rows = np.arange(top, canvas.height, dtype=np.float32)
     distance = camera.focal * camera.height / (rows - camera.horizon)
@@ -89,7 +89,7 @@ def paint_ground(canvas: Canvas, plan: dict) -> None:
 def _grain_of_ground(canvas: Canvas, top: int, distance: np.ndarray) -> None:
     rng, camera = canvas.rng, canvas.camera
     columns = np.arange(canvas.width, dtype=np.float32)
-    x = (columns[None] - camera.centre) * distance[:, None] / camera.focal - camera.curvature * distance[:, None] ** 2
+    x = (columns[None] - camera.center) * distance[:, None] / camera.focal - camera.curvature * distance[:, None] ** 2
     z = np.broadcast_to(distance[:, None], x.shape)
     tile = noise(rng, 512, 512, 3) * 0.6 + noise(rng, 512, 512, 24) * 0.7
     index = np.stack([(z * 24).astype(int) % 512, (x * 24).astype(int) % 512])
@@ -98,7 +98,7 @@ def _grain_of_ground(canvas: Canvas, top: int, distance: np.ndarray) -> None:
     strength = np.select([region == ROAD, region == SIDEWALK, region == TERRAIN], [6.0, 7.0, 20.0], 0.0)
     joints = ((np.abs((x * 1.6) % 1) < 0.06) | (np.abs((z * 1.6) % 1) < 0.06)) & (region == SIDEWALK) & (z < 18)
     change = grain * strength - 22 * joints
-    canvas.colour[top:] = np.clip(canvas.colour[top:] + change[..., None], 0, 255).astype(np.uint8)
+    canvas.color[top:] = np.clip(canvas.color[top:] + change[..., None], 0, 255).astype(np.uint8)
 
 
 def paint_building(canvas: Canvas, side: int, x: float, z0: float, z1: float) -> None:
@@ -138,9 +138,9 @@ def paint_wall(canvas: Canvas, side: int, x: float, z0: float, z1: float) -> Non
     """Brick or stone wall with courses and joints."""
     rng = canvas.rng
     height = rng.uniform(1.6, 2.8)
-    colour = jitter(rng, [(165, 130, 115), (150, 150, 145), (175, 160, 150)][rng.integers(3)], 10)
-    base = canvas.lit(colour, -side)
-    canvas.quad_z(z0, min(x, x + side * 0.5), max(x, x + side * 0.5), 0, height, canvas.lit(colour, 0), WALL)
+    color = jitter(rng, [(165, 130, 115), (150, 150, 145), (175, 160, 150)][rng.integers(3)], 10)
+    base = canvas.lit(color, -side)
+    canvas.quad_z(z0, min(x, x + side * 0.5), max(x, x + side * 0.5), 0, height, canvas.lit(color, 0), WALL)
     canvas.quad_x(x, z0, z1, 0, height, base, WALL)
     for row, y in enumerate(np.arange(0.0, height, 0.4)):
         canvas.quad_x(x, z0, z1, y, y + 0.06, base * 0.72, WALL)
@@ -198,14 +198,14 @@ def paint_hedge(canvas: Canvas, x: float, z0: float, z1: float) -> None:
 def paint_pole(canvas: Canvas, x: float, z: float, height: float, arm: float = 0.0) -> None:
     """Post, with an arm for lamps and traffic lights."""
     rng, p = canvas.rng, canvas.camera.project
-    colour = jitter(rng, [(150, 152, 155), (95, 98, 102), (178, 178, 172)][rng.integers(3)], 8)
+    color = jitter(rng, [(150, 152, 155), (95, 98, 102), (178, 178, 172)][rng.integers(3)], 8)
     width = max(3.0, canvas.camera.size(0.2, z))
     foot, top = p(x, 0, z), p(x, height, z)
     canvas.shade(foot[0], foot[1], width * 1.6, width * 0.5, 0.4)
-    canvas.bar(foot, top, width, colour, POLE, z)
-    canvas.bar((foot[0] - width / 5, foot[1]), (top[0] - width / 5, top[1]), width / 4, colour * 1.25, POLE, z)
+    canvas.bar(foot, top, width, color, POLE, z)
+    canvas.bar((foot[0] - width / 5, foot[1]), (top[0] - width / 5, top[1]), width / 4, color * 1.25, POLE, z)
     if arm:
-        canvas.bar(top, p(x + arm, height, z), max(3.0, width * 0.6), colour, POLE, z)
+        canvas.bar(top, p(x + arm, height, z), max(3.0, width * 0.6), color, POLE, z)
 
 
 def paint_traffic_light(canvas: Canvas, x: float, y: float, z: float) -> None:
@@ -213,10 +213,10 @@ def paint_traffic_light(canvas: Canvas, x: float, y: float, z: float) -> None:
     rng = canvas.rng
     canvas.quad_z(z, x - 0.26, x + 0.26, y, y + 1.15, jitter(rng, (32, 34, 32), 4), LIGHT)
     lit = rng.integers(3)
-    for i, colour in enumerate([(60, 235, 140), (250, 190, 40), (250, 50, 40)]):
+    for i, color in enumerate([(60, 235, 140), (250, 190, 40), (250, 50, 40)]):
         column, row = canvas.camera.project(x, y + 0.2 + 0.37 * i, z)
         radius = canvas.camera.size(0.15, z)
-        canvas.disc(column, row, radius, radius, colour if i == lit else np.array(colour) * 0.28, LIGHT, z)
+        canvas.disc(column, row, radius, radius, color if i == lit else np.array(color) * 0.28, LIGHT, z)
 
 
 def paint_sign(canvas: Canvas, x: float, y: float, z: float) -> None:
@@ -255,11 +255,11 @@ def leaf_grain(canvas: Canvas) -> None:
     strength = np.zeros(256, np.float32)
     strength[PLANT], strength[BUILDING], strength[WALL], strength[TERRAIN] = 17, 4.5, 7, 9
     change = (fine + 0.7 * coarse) * strength[canvas.label]
-    canvas.colour[:] = np.clip(canvas.colour + change[..., None], 0, 255).astype(np.uint8)
+    canvas.color[:] = np.clip(canvas.color + change[..., None], 0, 255).astype(np.uint8)
 
 
 def shrink(canvas: Canvas) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Colour (averaged), label and depth (pixel centres) at the size of the picture."""
     size = (canvas.width // 2, canvas.height // 2)
-    colour = cv2.resize(canvas.colour, size, interpolation=cv2.INTER_AREA)
-    return colour, np.ascontiguousarray(canvas.label[1::2, 1::2]), np.ascontiguousarray(canvas.depth[1::2, 1::2])
+    color = cv2.resize(canvas.color, size, interpolation=cv2.INTER_AREA)
+    return color, np.ascontiguousarray(canvas.label[1::2, 1::2]), np.ascontiguousarray(canvas.depth[1::2, 1::2])

@@ -53,13 +53,13 @@ def render_subset_scene(subset: str, index: int, height: int = 192, width: int =
     if subset in OBJECTS:
         extra = place_objects(OBJECTS[subset], seed, placed)
     canvas = paint_scene(seed, height, width, extra)
-    colour, label, depth = shrink(canvas)
+    color, label, depth = shrink(canvas)
     rng = canvas.rng
     invalid = label == UNKNOWN
     label = np.where(invalid, VOID, label).astype(np.uint8)
     # Objects keep a label: the benchmark scores them as invalid pixels, so a void label would hide them.
     label[invalid] = 0
-    image = photograph(colour, depth, rng).astype(np.float32)
+    image = photograph(color, depth, rng).astype(np.float32)
     if subset == "ACDCfog":
         image = weather.fog(image, depth, rng)
     elif subset == "ACDCnight":

@@ -8,7 +8,7 @@ from .canvas import Canvas
 from .street import jitter
 
 CAR, TRUCK, BUS, TRAIN = 13, 14, 15, 16
-CAR_COLOURS = [
+CAR_COLORS = [
     (200, 40, 42),
     (40, 80, 160),
     (225, 225, 225),
@@ -25,21 +25,21 @@ def _shadow(canvas: Canvas, x: float, z: float, width: float) -> None:
     canvas.shade(column, row, canvas.camera.size(width * 0.62, z), canvas.camera.size(0.35, z) + 2, 0.6)
 
 
-def _box(canvas: Canvas, x0, x1, z0, z1, y0, y1, colour, label) -> None:
+def _box(canvas: Canvas, x0, x1, z0, z1, y0, y1, color, label) -> None:
     """Box along the street: its visible side first, then its near end."""
     if x0 > 0:
-        canvas.quad_x(x0, z0, z1, y0, y1, canvas.lit(colour, -1), label)
+        canvas.quad_x(x0, z0, z1, y0, y1, canvas.lit(color, -1), label)
     elif x1 < 0:
-        canvas.quad_x(x1, z0, z1, y0, y1, canvas.lit(colour, 1), label)
+        canvas.quad_x(x1, z0, z1, y0, y1, canvas.lit(color, 1), label)
     if y1 < canvas.camera.height:
         p = canvas.camera.project
         canvas.fill(
             [p(x0, y1, z0), p(x1, y1, z0), p(x1, y1, z1), p(x0, y1, z1)],
-            np.clip(np.array(colour) * 1.12, 0, 255),
+            np.clip(np.array(color) * 1.12, 0, 255),
             label,
             z0,
         )
-    canvas.quad_z(z0, x0, x1, y0, y1, canvas.lit(colour, 0), label)
+    canvas.quad_z(z0, x0, x1, y0, y1, canvas.lit(color, 0), label)
 
 
 def _side_of(x0: float, x1: float) -> float | None:
@@ -59,7 +59,7 @@ def _wheels_along(canvas: Canvas, x0, x1, zs, radius, label) -> None:
 def paint_car(canvas: Canvas, x: float, z: float, behind: bool) -> None:
     """Car along the street; ``behind``: seen from behind, else from the front."""
     rng = canvas.rng
-    colour = jitter(rng, CAR_COLOURS[rng.integers(len(CAR_COLOURS))], 10)
+    color = jitter(rng, CAR_COLORS[rng.integers(len(CAR_COLORS))], 10)
     width, length, roof = rng.uniform(1.65, 1.9), rng.uniform(3.6, 4.6), rng.uniform(1.38, 1.75)
     x0, x1, z1 = x - width / 2, x + width / 2, z + length
     _shadow(canvas, x, z, width)
@@ -67,10 +67,10 @@ def paint_car(canvas: Canvas, x: float, z: float, behind: bool) -> None:
     inset = 0.14
     for tyre in (x0 + 0.05, x1 - 0.3):
         canvas.quad_z(z + 0.02, tyre, tyre + 0.25, 0, 0.4, (22, 22, 24), CAR)
-    _box(canvas, x0, x1, z, z1, 0.22, belt, colour, CAR)
+    _box(canvas, x0, x1, z, z1, 0.22, belt, color, CAR)
     _wheels_along(canvas, x0, x1, (z + 0.8, z1 - 0.8), 0.33, CAR)
     cabin = (x0 + inset, x1 - inset, z + (0.35 if behind else 0.9), z1 - (0.9 if behind else 0.35))
-    _box(canvas, *cabin, belt, roof, colour * 0.92, CAR)
+    _box(canvas, *cabin, belt, roof, color * 0.92, CAR)
     side = _side_of(cabin[0], cabin[1])
     if side is not None:
         canvas.quad_x(side, cabin[2] + 0.25, cabin[3] - 0.25, belt + 0.05, roof - 0.1, GLASS, CAR)
@@ -80,7 +80,7 @@ def paint_car(canvas: Canvas, x: float, z: float, behind: bool) -> None:
     lamp = (210, 30, 30) if behind else (250, 250, 225)
     for a in (x0 + 0.06, x1 - 0.38):
         canvas.quad_z(z, a, a + 0.32, belt - 0.28, belt - 0.1, lamp, CAR)
-    canvas.quad_z(z, x0, x1, 0.22, 0.36, colour * 0.45, CAR)
+    canvas.quad_z(z, x0, x1, 0.22, 0.36, color * 0.45, CAR)
     if not behind:
         canvas.quad_z(z, x - 0.4, x + 0.4, belt - 0.28, belt - 0.12, (38, 38, 40), CAR)
     canvas.quad_z(z, x - 0.26, x + 0.26, 0.4, 0.52, (235, 235, 225), CAR)
@@ -89,7 +89,7 @@ def paint_car(canvas: Canvas, x: float, z: float, behind: bool) -> None:
 def paint_crossing_car(canvas: Canvas, x: float, z: float) -> None:
     """Car across the street, seen from its side."""
     rng, p = canvas.rng, canvas.camera.project
-    colour = jitter(rng, CAR_COLOURS[rng.integers(len(CAR_COLOURS))], 10)
+    color = jitter(rng, CAR_COLORS[rng.integers(len(CAR_COLORS))], 10)
     length, roof, way = rng.uniform(3.7, 4.5), rng.uniform(1.38, 1.65), rng.choice([-1, 1])
     _shadow(canvas, x, z, length * 1.05)
 
@@ -97,8 +97,8 @@ def paint_crossing_car(canvas: Canvas, x: float, z: float) -> None:
         return [p(x + way * (u - 0.5) * length, v, z) for u, v in points]
 
     belt = 0.9
-    canvas.fill(outline([(0, 0.25), (0, 0.78), (0.2, belt), (0.98, belt), (1, 0.6), (1, 0.25)]), colour, CAR, z)
-    canvas.fill(outline([(0.2, belt), (0.36, roof), (0.8, roof), (0.96, belt)]), colour * 0.95, CAR, z)
+    canvas.fill(outline([(0, 0.25), (0, 0.78), (0.2, belt), (0.98, belt), (1, 0.6), (1, 0.25)]), color, CAR, z)
+    canvas.fill(outline([(0.2, belt), (0.36, roof), (0.8, roof), (0.96, belt)]), color * 0.95, CAR, z)
     canvas.fill(outline([(0.26, belt), (0.38, roof - 0.1), (0.56, roof - 0.1), (0.56, belt)]), GLASS, CAR, z)
     canvas.fill(outline([(0.6, belt), (0.6, roof - 0.1), (0.78, roof - 0.1), (0.9, belt)]), GLASS, CAR, z)
     canvas.fill(outline([(0, 0.55), (0, 0.72), (0.05, 0.72), (0.05, 0.55)]), (250, 250, 220), CAR, z)
@@ -142,16 +142,16 @@ def paint_truck(canvas: Canvas, x: float, z: float, behind: bool) -> None:
 def paint_bus(canvas: Canvas, x: float, z: float, behind: bool) -> None:
     """City bus: one strong colour, a band of windows along its whole length, a display."""
     rng = canvas.rng
-    colour = jitter(rng, [(200, 35, 35), (235, 185, 30), (30, 95, 175), (40, 150, 85)][rng.integers(4)], 10)
+    color = jitter(rng, [(200, 35, 35), (235, 185, 30), (30, 95, 175), (40, 150, 85)][rng.integers(4)], 10)
     width, height, length = 2.5, 3.0, rng.uniform(9.5, 12)
     x0, x1, z1 = x - width / 2, x + width / 2, z + length
     _shadow(canvas, x, z, width)
-    _box(canvas, x0, x1, z, z1, 0.3, height, colour, BUS)
+    _box(canvas, x0, x1, z, z1, 0.3, height, color, BUS)
     side = _side_of(x0, x1)
     if side is not None:
         for a in np.arange(z + 0.3, z1 - 0.8, 1.35):
             canvas.quad_x(side, a, a + 1.15, 1.35, 2.45, GLASS, BUS)
-        canvas.quad_x(side, z, z1, 0.3, 0.6, colour * 0.5, BUS)
+        canvas.quad_x(side, z, z1, 0.3, 0.6, color * 0.5, BUS)
     canvas.quad_z(z, x0 + 0.15, x1 - 0.15, 1.25 if not behind else 1.6, 2.4, np.array(GLASS) * 1.1, BUS)
     canvas.quad_z(z, x - 0.75, x + 0.75, 2.5, 2.85, (25, 25, 22), BUS)
     for a in np.arange(x - 0.6, x + 0.5, 0.3):

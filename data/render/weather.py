@@ -15,11 +15,11 @@ BACKGROUNDS = ("coffee", "grass", "gravel", "brick", "rocket", "cat", "immunohis
 def fog(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Thick haze that grows with depth."""
     reach = rng.uniform(14, 40)
-    grey = np.float32((206, 208, 212)) * rng.uniform(0.8, 1.02)
+    gray = np.float32((206, 208, 212)) * rng.uniform(0.8, 1.02)
     veil = 1 - np.exp(-np.minimum(depth, 400) / reach)[..., None]
     patches = 1 + 0.12 * noise(rng, *depth.shape, 70)[..., None]
     veil = np.clip(veil * patches, 0, 0.97)
-    return image * (1 - veil) + grey * veil
+    return image * (1 - veil) + gray * veil
 
 
 def night(image: np.ndarray, depth: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -34,9 +34,9 @@ def night(image: np.ndarray, depth: np.ndarray, label: np.ndarray, rng: np.rando
     for _ in range(rng.integers(4, 10)):
         row, column = rng.uniform(0.1, 0.5) * height, rng.uniform(0, width)
         radius = rng.uniform(2, 7)
-        colour = np.float32((255, 215, 150)) * rng.uniform(0.6, 1.0)
+        color = np.float32((255, 215, 150)) * rng.uniform(0.6, 1.0)
         distance = (xx - column) ** 2 + (yy - row) ** 2
-        glow += (np.exp(-distance / (2 * radius**2)) + 0.35 * np.exp(-distance / (40 * radius**2)))[..., None] * colour
+        glow += (np.exp(-distance / (2 * radius**2)) + 0.35 * np.exp(-distance / (40 * radius**2)))[..., None] * color
     return out + glow + rng.standard_normal(out.shape).astype(np.float32) * rng.uniform(4, 8)
 
 
@@ -54,8 +54,8 @@ def streaks(shape: tuple[int, int], rng: np.random.Generator, count: int, length
 
 def rain(image: np.ndarray, depth: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Grey light, mist, mirror of the scene on the wet road, streaks."""
-    grey = image.mean(-1, keepdims=True)
-    out = (0.45 * image + 0.55 * grey) * rng.uniform(0.6, 0.8)
+    gray = image.mean(-1, keepdims=True)
+    out = (0.45 * image + 0.55 * gray) * rng.uniform(0.6, 0.8)
     horizon = int(0.42 * len(image))
     mirror = cv2.GaussianBlur(image[: len(image) - horizon][::-1], (0, 0), sigmaX=1.5, sigmaY=6)
     mirror = cv2.resize(mirror, (image.shape[1], len(image) - horizon))

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 from jupyter_client.manager import AsyncKernelManager
 
-from ..errors import NotebookFailed
+from ..errors import NotebookError
 
 POLL_SECONDS = 0.2
 MIB = 2**20
@@ -63,7 +63,7 @@ def execute(
 
     Raises
     ------
-    NotebookFailed
+    NotebookError
         If a cell raises an error, or the kernel ends before its time (mostly for lack of memory).
     """
     pids: list[int] = []
@@ -191,13 +191,13 @@ def _explained(error: BaseException, name: str, output: Path, usage: Usage) -> B
     from nbclient.exceptions import DeadKernelError
 
     if isinstance(error, papermill.PapermillExecutionError):
-        return NotebookFailed(
+        return NotebookError(
             f"{name}, cell {error.exec_count}:\n\n{error.source}\n\n{error.ename}: {error.evalue}\n\n"
             f"The executed copy is {output}."
         )
     if isinstance(error, DeadKernelError | RuntimeError) and "ernel died" in str(error):
         there = psutil.virtual_memory().total / MIB
-        return NotebookFailed(
+        return NotebookError(
             f"{name}: its kernel ended before the notebook did, most likely for lack of memory: it had used "
             f"{usage.peak_bytes / MIB:.0f} MiB when last seen, of {there:.0f} MiB in this machine. "
             "Close other programs, or lower limit, study_limit or n_per_class."

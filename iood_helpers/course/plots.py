@@ -12,20 +12,21 @@ import plotly.colors
 import plotly.graph_objects as go
 
 from ..datasets.labels import CLASS_NAMES, PALETTE, VOID
+from ..renamed import old_names
 
-OOD_COLOUR = (255, 64, 32)
+OOD_COLOR = (255, 64, 32)
 LEGEND = {"orientation": "h", "y": -0.2, "yanchor": "top"}
-METHOD_COLOURS = {"raw": "#7f8fa6", "published": "#e1a32a", "calibrated": "#2a9d8f", "fused": "#d1495b"}
+METHOD_COLORS = {"raw": "#7f8fa6", "published": "#e1a32a", "calibrated": "#2a9d8f", "fused": "#d1495b"}
 
 
-def class_picture(classes: np.ndarray) -> np.ndarray:
+def colorize_classes(classes: np.ndarray) -> np.ndarray:
     """Class map (H, W) of train ids in the Cityscapes colours; void is white."""
-    colours = np.full((256, 3), 255, dtype=np.uint8)
-    colours[: len(PALETTE)] = PALETTE
-    return colours[classes]
+    colors = np.full((256, 3), 255, dtype=np.uint8)
+    colors[: len(PALETTE)] = PALETTE
+    return colors[classes]
 
 
-def value_picture(values: np.ndarray, low: float = 0.0, high: float = 1.0, scale: str = "Cividis") -> np.ndarray:
+def colorize_values(values: np.ndarray, low: float = 0.0, high: float = 1.0, scale: str = "Cividis") -> np.ndarray:
     """Map of numbers (H, W) as colours: ``low`` dark, ``high`` bright, clipped outside."""
     steps = np.array(
         [
@@ -38,21 +39,21 @@ def value_picture(values: np.ndarray, low: float = 0.0, high: float = 1.0, scale
 
 
 def mask_overlay(
-    image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = OOD_COLOUR, strength: float = 0.6
+    image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] = OOD_COLOR, strength: float = 0.6
 ) -> np.ndarray:
     """Image (H, W, 3) with the pixels of ``mask`` (H, W bool) tinted."""
     out = image.astype(np.float64)
-    out[mask] = (1 - strength) * out[mask] + strength * np.array(colour)
+    out[mask] = (1 - strength) * out[mask] + strength * np.array(color)
     return out.round().astype(np.uint8)
 
 
 def class_overlay(image: np.ndarray, classes: np.ndarray, strength: float = 0.5) -> np.ndarray:
     """Image (H, W, 3) tinted with the colours of its class map; void stays as it is."""
-    tinted = (1 - strength) * image + strength * class_picture(classes)
+    tinted = (1 - strength) * image + strength * colorize_classes(classes)
     return np.where((classes == VOID)[..., None], image, tinted.round()).astype(np.uint8)
 
 
-def class_colour(train_id: int) -> str:
+def class_color(train_id: int) -> str:
     """CSS colour of a train id."""
     return "rgb({},{},{})".format(*PALETTE[train_id])
 
@@ -65,7 +66,7 @@ def class_bars(values: Sequence[float], title: str, axis: str) -> go.Figure:
             x=[values[c] for c in order],
             y=[CLASS_NAMES[c] for c in order],
             orientation="h",
-            marker={"color": [class_colour(c) for c in order], "line": {"color": "#888", "width": 1}},
+            marker={"color": [class_color(c) for c in order], "line": {"color": "#888", "width": 1}},
             hovertemplate="%{y}: %{x:.3g}<extra></extra>",
         )
     )
@@ -98,7 +99,7 @@ def grouped_bars(
         figure.add_bar(
             **{group: groups, value: values, "orientation": "h" if horizontal else "v"},
             name=method,
-            marker_color=METHOD_COLOURS.get(method),
+            marker_color=METHOD_COLORS.get(method),
             hovertemplate=f"%{{{group}}}, {method}: %{{{value}:.3f}}<extra></extra>",
         )
     figure.update_layout(title=title, barmode="group", legend=LEGEND)
@@ -122,7 +123,7 @@ def intervals(table: Mapping[str, Mapping[str, tuple[float, float, float]]], tit
     return figure
 
 
-def rank_line(ranks: Mapping[str, float], critical_difference: float, title: str) -> go.Figure:
+def critical_difference(ranks: Mapping[str, float], critical_difference: float, title: str) -> go.Figure:
     """Mean ranks of methods from best to worst, each with a bar as long as the critical difference.
 
     What begins beyond the end of a method's bar is worse than that method by more than chance.
@@ -149,7 +150,7 @@ def curves(lines: Mapping[str, tuple[Sequence, Sequence]], title: str, x_axis: s
     """
     figure = go.Figure()
     for i, (name, (x, y)) in enumerate(lines.items()):
-        line = {"color": METHOD_COLOURS.get(name), "width": max(2, 6 - 2 * i)}
+        line = {"color": METHOD_COLORS.get(name), "width": max(2, 6 - 2 * i)}
         figure.add_scatter(x=x, y=y, name=name, mode="lines+markers" if len(x) <= 40 else "lines", line=line)
     return figure.update_layout(title=title, xaxis_title=x_axis, yaxis_title=y_axis, legend=LEGEND)
 
@@ -158,7 +159,7 @@ def scatter(
     points: np.ndarray,
     labels: np.ndarray,
     names: Mapping[int, str],
-    colours: Mapping[int, str] | None,
+    colors: Mapping[int, str] | None,
     hover: Sequence[str],
     title: str,
     size: float = 4,
@@ -192,7 +193,7 @@ def scatter(
             "hovertemplate": "%{text}<extra></extra>",
             "marker": {
                 "size": size if points.shape[1] == 2 else 0.6 * size,
-                "color": colours[int(label)] if colours else None,
+                "color": colors[int(label)] if colors else None,
                 "opacity": 0.8,
                 "line": {"color": "rgba(128,139,152,0.8)", "width": 0.5},  # dark colours on a dark page
             },
@@ -203,3 +204,14 @@ def scatter(
     if points.shape[1] == 2:
         return figure.update_xaxes(**hidden).update_yaxes(**hidden)
     return figure.update_scenes(xaxis=hidden, yaxis=hidden, zaxis=hidden)
+
+
+__getattr__ = old_names(
+    __name__,
+    {
+        "class_colour": "class_color",
+        "class_picture": "colorize_classes",
+        "rank_line": "critical_difference",
+        "value_picture": "colorize_values",
+    },
+)

@@ -100,7 +100,7 @@ def run(
 
     Raises
     ------
-    NotebookFailed
+    NotebookError
         With the failing cell and its error, or saying that the kernel ended.
     LockedError
         If another run is at work in the folder.

@@ -1,35 +1,47 @@
 """Other ways to score how unusual a pixel is, all with one signature."""
 
-from .base import Bank, Score, as_confidence, moments, smoothed, stored_bytes
+from ..renamed import old_names
+from .base import Detector, FeatureBank, as_confidence, moments, smoothed, stored_bytes
 from .distances import (
     KMeansDistance,
     Mahalanobis,
-    NearestNeighbour,
-    NearestNeighbourGuidance,
+    NearestNeighbor,
+    NearestNeighborGuidance,
     PerImageClustering,
     ViM,
 )
-from .ensemble import Sum
+from .ensemble import Ensemble
 from .logits import Energy, Entropy, LogOdds, MaxLogit, MaxSoftmax, StandardizedMaxLogit
 
 __all__ = [
-    "Bank",
+    "Detector",
     "Energy",
+    "Ensemble",
     "Entropy",
+    "FeatureBank",
     "KMeansDistance",
     "LogOdds",
     "Mahalanobis",
     "MaxLogit",
     "MaxSoftmax",
-    "NearestNeighbour",
-    "NearestNeighbourGuidance",
+    "NearestNeighbor",
+    "NearestNeighborGuidance",
     "PerImageClustering",
-    "Score",
     "StandardizedMaxLogit",
-    "Sum",
     "ViM",
     "as_confidence",
     "moments",
     "smoothed",
     "stored_bytes",
 ]
+
+__getattr__ = old_names(
+    __name__,
+    {
+        "Bank": "FeatureBank",
+        "NearestNeighbour": "NearestNeighbor",
+        "NearestNeighbourGuidance": "NearestNeighborGuidance",
+        "Score": "Detector",
+        "Sum": "Ensemble",
+    },
+)

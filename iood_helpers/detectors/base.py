@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Bank:
+class FeatureBank:
     """Ordinary pixels to learn from.
 
     Attributes
@@ -33,9 +33,9 @@ class Bank:
         (n, D) float32 and (n,) true classes of pixels to fit on.
     decoder, logits
         (n, d) and (n, 19): what the classifier sees and says at these pixels.
-    held_vectors, held_predicted
+    calibration_vectors, calibration_predicted
         Pixels of other images with their predicted classes, to calibrate on.
-    held_images
+    calibration_images
         Predictions of a few of these images, for scores that are measured on whole maps.
     """
 
@@ -44,9 +44,9 @@ class Bank:
     label: np.ndarray
     decoder: np.ndarray
     logits: np.ndarray
-    held_vectors: np.ndarray
-    held_predicted: np.ndarray
-    held_images: Sequence[Prediction] = ()
+    calibration_vectors: np.ndarray
+    calibration_predicted: np.ndarray
+    calibration_images: Sequence[Prediction] = ()
 
     @classmethod
     def from_rows(
@@ -57,8 +57,8 @@ class Bank:
         levels: Sequence[Level],
         *,
         standardize: bool = True,
-        held_images: Sequence[Prediction] = (),
-    ) -> Bank:
+        calibration_images: Sequence[Prediction] = (),
+    ) -> FeatureBank:
         """Bank for some levels from rows that hold more.
 
         Parameters
@@ -71,7 +71,7 @@ class Bank:
             Levels that the distances shall see, in the order of ``widths``.
         standardize
             Whether each channel is standardised.
-        held_images
+        calibration_images
             As above.
         """
         ends = np.cumsum(list(widths.values()))
@@ -84,16 +84,16 @@ class Bank:
             label=rows.label,
             decoder=rows.embeddings[:, columns["decoder"]],
             logits=rows.embeddings[:, columns["logits"]],
-            held_vectors=embedder.apply(held.embeddings[:, chosen]),
-            held_predicted=held.predicted,
-            held_images=held_images,
+            calibration_vectors=embedder.apply(held.embeddings[:, chosen]),
+            calibration_predicted=held.predicted,
+            calibration_images=calibration_images,
         )
 
 
-class Score(Protocol):
+class Detector(Protocol):
     """What every score offers."""
 
-    def fit(self, bank: Bank) -> Score:
+    def fit(self, bank: FeatureBank) -> Detector:
         """Learn from ordinary pixels."""
 
     def score(self, prediction: Prediction) -> np.ndarray:
@@ -103,7 +103,7 @@ class Score(Protocol):
 class Untrained:
     """Base of scores that need nothing but the logits."""
 
-    def fit(self, bank: Bank) -> Score:
+    def fit(self, bank: FeatureBank) -> Detector:
         return self
 
 
@@ -127,7 +127,7 @@ def as_confidence(values: np.ndarray, middle: float, spread: float) -> np.ndarra
     return 0.5 - np.arctan((np.asarray(values, np.float64) - middle) / spread) / np.pi
 
 
-def stored_bytes(score: Score) -> int:
+def stored_bytes(score: Detector) -> int:
     """Bytes of all arrays that a fitted score keeps, without the embedder that all share."""
     total, todo = 0, [score]
     while todo:

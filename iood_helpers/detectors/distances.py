@@ -14,7 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from ..method.embedder import PixelEmbedder
 from ..method.kmeans import ClassKMeans
-from .base import Bank, Untrained
+from .base import FeatureBank, Untrained
 
 if TYPE_CHECKING:
     from ..model.segmenter import Prediction
@@ -33,11 +33,11 @@ def _by_rows(function: Callable[[np.ndarray], np.ndarray], vectors: np.ndarray) 
 class Mahalanobis:
     """Squared distance to the nearest class mean under one covariance of all classes (Lee et al., NeurIPS 2018)."""
 
-    def fit(self, bank: Bank) -> Mahalanobis:
+    def fit(self, bank: FeatureBank) -> Mahalanobis:
         classes = np.unique(bank.label)
         means = np.stack([bank.vectors[bank.label == c].mean(0) for c in classes])
-        centred = bank.vectors - means[np.searchsorted(classes, bank.label)]
-        precision = EmpiricalCovariance(assume_centered=True).fit(centred).precision_
+        centered = bank.vectors - means[np.searchsorted(classes, bank.label)]
+        precision = EmpiricalCovariance(assume_centered=True).fit(centered).precision_
         # Distances under the covariance are plain distances after this map.
         values, axes = np.linalg.eigh(precision)
         self.map_ = (axes * np.sqrt(np.maximum(values, 0))).astype(np.float32)
@@ -65,7 +65,7 @@ class ViM:
     def __init__(self, components: int = 19) -> None:
         self.components = components
 
-    def fit(self, bank: Bank) -> ViM:
+    def fit(self, bank: FeatureBank) -> ViM:
         self.pca_ = PCA(min(self.components, bank.decoder.shape[1] - 1)).fit(bank.decoder)
         residual = self._residual(bank.decoder)
         self.alpha_ = float(bank.logits.max(1).mean() / max(residual.mean(), 1e-9))
@@ -80,7 +80,7 @@ class ViM:
         return self.alpha_ * residual - logsumexp(prediction.logits, axis=0)
 
 
-class NearestNeighbour:
+class NearestNeighbor:
     """Distance to the k-th nearest ordinary pixel, in vectors of unit length (Sun et al., ICML 2022).
 
     Parameters
@@ -96,10 +96,10 @@ class NearestNeighbour:
     def __init__(self, k: int = 5, bank_size: int = 4000, seed: int = 0) -> None:
         self.k, self.bank_size, self.seed = k, bank_size, seed
 
-    def _chosen(self, bank: Bank) -> np.ndarray:
+    def _chosen(self, bank: FeatureBank) -> np.ndarray:
         return np.random.default_rng(self.seed).permutation(len(bank.vectors))[: self.bank_size]
 
-    def fit(self, bank: Bank) -> NearestNeighbour:
+    def fit(self, bank: FeatureBank) -> NearestNeighbor:
         vectors = _unit(bank.vectors[self._chosen(bank)])
         self.index_ = NearestNeighbors(n_neighbors=self.k, algorithm="brute").fit(vectors)
         self.embedder_ = bank.embedder
@@ -113,13 +113,13 @@ class NearestNeighbour:
         return self.index_.kneighbors(_unit(vectors))[0][:, -1]
 
 
-class NearestNeighbourGuidance(NearestNeighbour):
+class NearestNeighborGuidance(NearestNeighbor):
     """Energy times similarity to ordinary pixels, weighted by theirs: kNN x energy (Park et al., ICCV 2023).
 
-    Parameters as of :class:`NearestNeighbour`; ``k`` neighbours are averaged.
+    Parameters as of :class:`NearestNeighbor`; ``k`` neighbours are averaged.
     """
 
-    def fit(self, bank: Bank) -> NearestNeighbourGuidance:
+    def fit(self, bank: FeatureBank) -> NearestNeighborGuidance:
         chosen = self._chosen(bank)
         # Energies must be positive to be factors; a shift of all of them leaves the soft-max as it is.
         energy = logsumexp(bank.logits, axis=1)
@@ -153,17 +153,17 @@ class KMeansDistance:
     def __init__(self, n_clusters: int = 30, n_init: int = 1, quantile: float = 0.85, seed: int = 0) -> None:
         self.n_clusters, self.n_init, self.quantile, self.seed = n_clusters, n_init, quantile, seed
 
-    def fit(self, bank: Bank) -> KMeansDistance:
+    def fit(self, bank: FeatureBank) -> KMeansDistance:
         self.kmeans_ = ClassKMeans(self.n_clusters, n_init=self.n_init, random_state=self.seed)
         self.kmeans_.fit(bank.vectors, bank.label)
-        self.kmeans_.calibrate(bank.held_vectors, bank.held_predicted)
+        self.kmeans_.calibrate(bank.calibration_vectors, bank.calibration_predicted)
         self.embedder_ = bank.embedder
         return self
 
     def score(self, prediction: Prediction) -> np.ndarray:
         said = prediction.logits.argmax(0)
         vectors = self.embedder_.transform_grid(prediction).reshape(said.size, -1)
-        usual = self.kmeans_.held_out_quantile(said.ravel(), self.quantile)
+        usual = self.kmeans_.calibration_quantile(said.ravel(), self.quantile)
         return (self.kmeans_.scaled_distance(vectors, said.ravel()) / np.maximum(usual, 1e-6)).reshape(said.shape)
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import RefinementError
-from .base import Bank, Score, moments
+from .base import Detector, FeatureBank, moments
 
 if TYPE_CHECKING:
     from ..model.segmenter import Prediction
 
 
-class Sum:
+class Ensemble:
     """Several scores, each measured by mean and spread over ordinary images, added.
 
     Parameters
@@ -23,10 +23,10 @@ class Sum:
         What to add.
     """
 
-    def __init__(self, *scores: Score) -> None:
+    def __init__(self, *scores: Detector) -> None:
         self.scores = scores
 
-    def fit(self, bank: Bank) -> Sum:
+    def fit(self, bank: FeatureBank) -> Ensemble:
         """Fit the parts, and learn mean and spread of each on the held images of the bank.
 
         Raises
@@ -34,12 +34,12 @@ class Sum:
         RefinementError
             If the bank has no held images.
         """
-        if not bank.held_images:
+        if not bank.calibration_images:
             raise RefinementError("A sum of scores has to know their spread; give the bank some held images.")
         fitted = [score.fit(bank) for score in self.scores]
-        return self.scale([[score.score(prediction) for prediction in bank.held_images] for score in fitted])
+        return self.scale([[score.score(prediction) for prediction in bank.calibration_images] for score in fitted])
 
-    def scale(self, maps: Sequence[Sequence[np.ndarray]]) -> Sum:
+    def scale(self, maps: Sequence[Sequence[np.ndarray]]) -> Ensemble:
         """Learn mean and spread of parts that are fitted already, from maps of each part over some ordinary images."""
         self.moments_ = [moments(part) for part in maps]
         return self

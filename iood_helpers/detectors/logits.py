@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import logsumexp, softmax
 
-from .base import Bank, Untrained
+from .base import FeatureBank, Untrained
 
 if TYPE_CHECKING:
     from ..model.segmenter import Prediction
@@ -53,7 +53,7 @@ class Entropy(Untrained):
 class StandardizedMaxLogit:
     """Largest logit, measured by mean and spread of its class (Jung et al., ICCV 2021)."""
 
-    def fit(self, bank: Bank) -> StandardizedMaxLogit:
+    def fit(self, bank: FeatureBank) -> StandardizedMaxLogit:
         largest, said = bank.logits.max(1), bank.logits.argmax(1)
         self.mean_, self.scale_ = np.full(19, largest.mean()), np.full(19, largest.std())
         for c in np.unique(said):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
 from ..errors import RefinementError
+from ..renamed import old_names
 from .embedder import PixelEmbedder, grid_pixels
 from .kmeans import ClassKMeans
 
@@ -48,7 +49,7 @@ class Distances:
     @cached_property
     def scaled(self) -> np.ndarray:
         scaled, classes = np.empty(self.classes.size, np.float32), self.classes.ravel()
-        cells = grid_pixels(self.classes.shape, self.prediction.size)
+        cells = grid_pixels(self.classes.shape, self.prediction.shape)
         for part, vectors in self.embedder.batches(self.prediction, cells):
             check_length(self.kmeans, vectors)
             scaled[part] = self.kmeans.scaled_distance(vectors, classes[part])
@@ -77,17 +78,17 @@ class Distances:
             If the clusters are not calibrated.
         """
         self._ask_for_calibration()
-        usual = self.kmeans.held_out_quantile(self.classes.ravel(), quantile).reshape(self.classes.shape)
+        usual = self.kmeans.calibration_quantile(self.classes.ravel(), quantile).reshape(self.classes.shape)
         relative = self.scaled / np.maximum(usual, 1e-6)
         if smooth > 0:
             relative = gaussian_filter(relative, smooth, mode="nearest")
-        return enlarge(relative, self.prediction.size)
+        return upsample(relative, self.prediction.shape)
 
     def beyond(self, alpha: float) -> np.ndarray:
         """Pixels, (H, W) bool, whose tail probability is below ``alpha``, 0..1."""
         self._ask_for_calibration()
         tail = self.kmeans.tail_probability(self.scaled.ravel(), self.classes.ravel()).reshape(self.classes.shape)
-        return enlarge(tail < alpha, self.prediction.size) > 0.5
+        return upsample(tail < alpha, self.prediction.shape) > 0.5
 
     def _ask_for_calibration(self) -> None:
         if not getattr(self.kmeans, "quantiles_", None):
@@ -96,7 +97,7 @@ class Distances:
             )
 
 
-def enlarge(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def upsample(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Map (h, w) at the size (H, W) of the image, bilinear, float32."""
     grid = torch.from_numpy(np.ascontiguousarray(values, np.float32))[None, None]
     return F.interpolate(grid, size, mode="bilinear", align_corners=False)[0, 0].numpy()
@@ -109,3 +110,6 @@ def check_length(kmeans: ClassKMeans, vectors: np.ndarray) -> None:
             f"The vectors have {vectors.shape[1]} numbers, but the clusters were fitted on {kmeans.n_features_in_}; "
             "use the embedder of the fit."
         )
+
+
+__getattr__ = old_names(__name__, {"enlarge": "upsample"})

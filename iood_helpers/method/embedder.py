@@ -57,7 +57,7 @@ def sample_bilinear(feature: np.ndarray, pixels: np.ndarray, size: tuple[int, in
         If pixels lie outside the image.
     """
     feature = np.asarray(feature, np.float32)
-    return _weighted(_as_rows(feature), *_neighbours(feature.shape[1:], _inside(pixels, size), size))
+    return _weighted(_as_rows(feature), *_neighbors(feature.shape[1:], _inside(pixels, size), size))
 
 
 def _inside(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -78,7 +78,7 @@ def _as_rows(feature: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(feature)).flatten(1).T.contiguous()
 
 
-def _neighbours(shape: tuple[int, int], pixels: np.ndarray, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+def _neighbors(shape: tuple[int, int], pixels: np.ndarray, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Cells (n, 4) around each pixel in a map of a shape (h, w), and their weights (n, 4)."""
     limits, scale = np.array(shape) - 1, np.array(shape) / np.array(size)
     position = np.clip((np.asarray(pixels, np.float64) + 0.5) * scale - 0.5, 0, limits)
@@ -224,7 +224,7 @@ class PixelEmbedder:
         EmbeddingError
             If features hold NaN, pixels lie outside the image, or :meth:`fit` is still to be called.
         """
-        pixels = _inside(pixels, prediction.size)
+        pixels = _inside(pixels, prediction.shape)
         out = None
         for part, batch in self.batches(prediction, pixels):
             if out is None:
@@ -234,7 +234,7 @@ class PixelEmbedder:
 
     def batches(self, prediction: Prediction, pixels: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
         """What :meth:`transform` gives, some thousand pixels at a time: (which of them, their vectors)."""
-        size = prediction.size
+        size = prediction.shape
         pixels = _inside(pixels, size)
         maps = self._maps(prediction)
         self._prepare(sum(len(m) for m in maps))
@@ -269,7 +269,7 @@ class PixelEmbedder:
     def transform_grid(self, prediction: Prediction) -> np.ndarray:
         """Vectors at the centres of the cells of the finest map (stride 4): (h, w, D) float32."""
         grid = prediction.logits.shape[1:]
-        return self.transform(prediction, grid_pixels(grid, prediction.size)).reshape(*grid, -1)
+        return self.transform(prediction, grid_pixels(grid, prediction.shape)).reshape(*grid, -1)
 
     def save(self, path: str | Path) -> Path:
         """Write parameters and fitted arrays as safetensors."""
@@ -369,11 +369,11 @@ def _reader(
     """
     rows, shape = _as_rows(feature), feature.shape[1:]
     if weight is None:
-        return lambda pixels: _weighted(rows, *_neighbours(shape, pixels, size))
+        return lambda pixels: _weighted(rows, *_neighbors(shape, pixels, size))
     if len(rows) < wanted:
         projected = rows @ weight.T
-        return lambda pixels: _weighted(projected, *_neighbours(shape, pixels, size))
-    return lambda pixels: _weighted(rows, *_neighbours(shape, pixels, size)) @ weight.T.numpy()
+        return lambda pixels: _weighted(projected, *_neighbors(shape, pixels, size))
+    return lambda pixels: _weighted(rows, *_neighbors(shape, pixels, size)) @ weight.T.numpy()
 
 
 def _levels(levels: Sequence[Level]) -> tuple[Level, ...]:

@@ -24,7 +24,7 @@ MAX_VALUE = 1e15
 """Larger numbers are refused: their squares and sums leave the range of float32."""
 MIN_SPREAD = 1e-7
 """Less than :meth:`ClassKMeans.fit` gives, so a smaller unit in a file is damage."""
-MIN_HELD_OUT = 50
+MIN_CALIBRATION = 50
 """Classes with fewer held-out pixels use the pooled distribution of all classes."""
 
 MAX_COUNT = 1_000_000
@@ -220,7 +220,7 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         distance = self.scaled_distance(X, y)
         self.quantiles_ = {-1: _thinned(distance)}
         for c in np.unique(y):
-            if (y == c).sum() >= MIN_HELD_OUT:
+            if (y == c).sum() >= MIN_CALIBRATION:
                 self.quantiles_[int(c)] = _thinned(distance[y == c])
         return self
 
@@ -228,7 +228,7 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         """Share of held-out ordinary pixels of class y that lie at least this far: (n,) float64 in (0, 1]."""
         return self._by_class(y, distance, _tail)
 
-    def held_out_quantile(self, y: np.ndarray, q: float) -> np.ndarray:
+    def calibration_quantile(self, y: np.ndarray, q: float) -> np.ndarray:
         """Scaled distance below which a share q (0..1) of ordinary pixels of class y lies, (n,) float64."""
         if not 0 <= q <= 1:
             raise ClusteringError(f"A share of pixels lies between 0 and 1, not at {q}.")
@@ -284,7 +284,7 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
             if not match or not np.isfinite(array).all():
                 raise ValueError(f"the array {key} has an unknown name or impossible values")
             found[match[1]][int(match[2])] = array
-        _check_centres(found["centers"], found["spreads"], found["counts"])
+        _check_centers(found["centers"], found["spreads"], found["counts"])
         _check_quantiles(found["quantiles"])
         for name, by_class in found.items():
             setattr(self, f"{name}_", by_class)
@@ -334,7 +334,7 @@ def _sample(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return X, train_ids(y, len(X), ClusteringError)
 
 
-def _check_centres(
+def _check_centers(
     centers: dict[int, np.ndarray], spreads: dict[int, np.ndarray], counts: dict[int, np.ndarray]
 ) -> None:
     """ValueError unless each class has centres of one width, each with a spread and a count."""

@@ -50,7 +50,7 @@ class PublishedRule:
         kmeans, embedder = distances.kmeans, distances.embedder
         if self.fresh_projection_seed is not None:
             embedder = embedder.reinitialised(self.fresh_projection_seed)
-        mask = np.zeros(prediction.size, bool)
+        mask = np.zeros(prediction.shape, bool)
         pixels = np.argwhere(prediction.confidence < self.gate)
         classes = prediction.classes[pixels[:, 0], pixels[:, 1]]
         known = np.isin(classes, list(kmeans.centers_))

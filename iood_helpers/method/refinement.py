@@ -14,8 +14,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from ..errors import RefinementError
+from ..renamed import old_names
 from .calibration import Recalibration, log_odds
-from .distances import Distances, enlarge
+from .distances import Distances, upsample
 from .embedder import PixelEmbedder
 from .kmeans import ClassKMeans
 from .options import check_confidence, check_options
@@ -29,7 +30,7 @@ __all__ = [
     "Distances",
     "FusedRule",
     "PublishedRule",
-    "enlarge",
+    "upsample",
     "novelty_map",
     "refine_confidence",
 ]
@@ -109,7 +110,7 @@ class FusedRule(CalibratedRule):
 
     def _odds(self, prediction: Prediction) -> np.ndarray:
         own = log_odds(prediction.confidence)
-        cell = prediction.size[0] / prediction.logits.shape[1]
+        cell = prediction.shape[0] / prediction.logits.shape[1]
         around = gaussian_filter(own, self.reach * cell, mode="nearest")
         return (1 - self.neighbours) * own + self.neighbours * around
 
@@ -192,3 +193,6 @@ def novelty_map(
         (H, W) float32, 0 and up; above 1 is farther than the given share of ordinary pixels.
     """
     return Distances(prediction, kmeans, embedder).novelty(quantile, smooth)
+
+
+__getattr__ = old_names(__name__, {"enlarge": "upsample"})

@@ -377,7 +377,7 @@ def extract_embeddings(
 
 
 def _draw(prediction, label, embedder, share: int, per: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    cells = np.floor(grid_pixels(prediction.logits.shape[1:], prediction.size) + 0.5).astype(np.int32)
+    cells = np.floor(grid_pixels(prediction.logits.shape[1:], prediction.shape) + 0.5).astype(np.int32)
     predicted = prediction.classes[cells[:, 0], cells[:, 1]]
     classes = predicted if label is None else label[cells[:, 0], cells[:, 1]]
     shared = np.where(classes == VOID, VOID, predicted) if per == "predicted" else classes

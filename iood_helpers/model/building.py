@@ -181,11 +181,11 @@ def _input_form(whole: dict[str, Any], config: dict[str, Any], source: Any) -> I
 def _form_of_preprocessor(said: dict[str, Any]) -> InputForm:
     padding = said.get("test_cfg") or {}
     mean, std = said.get("mean"), said.get("std")
-    normalised = mean is not None and std is not None  # mmseg, too, wants both or does nothing
+    normalized = mean is not None and std is not None  # mmseg, too, wants both or does nothing
     height, width = map(int, padding.get("size") or (0, 0))
     return InputForm(
-        mean=_three(mean) if normalised else (0.0, 0.0, 0.0),
-        std=_three(std) if normalised else (1.0, 1.0, 1.0),
+        mean=_three(mean) if normalized else (0.0, 0.0, 0.0),
+        std=_three(std) if normalized else (1.0, 1.0, 1.0),
         rgb=bool(said.get("bgr_to_rgb")),
         divisor=max(int(padding.get("size_divisor") or 1), 1),
         size=(height, width),

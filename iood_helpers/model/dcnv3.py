@@ -81,9 +81,9 @@ def dcnv3(
     )
     _check_shapes(channels, groups, offset.shape, mask.shape, (batch, out_h, out_w), points)
 
-    centre = tuple(d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True))
-    grid = _grid(kernel, dilation, centre) * offset_scale
-    start = tuple(c - p for c, p in zip(centre, padding, strict=True))
+    center = tuple(d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True))
+    grid = _grid(kernel, dilation, center) * offset_scale
+    start = tuple(c - p for c, p in zip(center, padding, strict=True))
     if _chosen(backend, value, offset, mask) == "numba":
         out = torch.empty((batch, out_h, out_w, channels))
         _numba().sample(
@@ -119,9 +119,9 @@ def dcnv3(
     return out.view(batch, channels, out_h * out_w).transpose(1, 2).reshape(batch, out_h, out_w, channels)
 
 
-def _grid(kernel: tuple[int, int], dilation: tuple[int, int], centre: tuple[int, int]) -> Tensor:
+def _grid(kernel: tuple[int, int], dilation: tuple[int, int], center: tuple[int, int]) -> Tensor:
     """Fixed displacement (x, y) of each point from the centre, shape (K, 2); x is slowest."""
-    y, x = (torch.arange(kernel[i]) * dilation[i] - centre[i] for i in (0, 1))
+    y, x = (torch.arange(kernel[i]) * dilation[i] - center[i] for i in (0, 1))
     return torch.stack(torch.meshgrid(x, y, indexing="ij"), -1).view(-1, 2)
 
 

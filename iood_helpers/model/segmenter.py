@@ -17,6 +17,7 @@ from torch import Tensor
 from ..datasets.images import read_image
 from ..datasets.labels import NUM_CLASSES
 from ..errors import CheckpointError
+from ..renamed import warn
 from .building import InputForm, build_mmseg, build_own
 from .checkpoints import Checkpoint, load_checkpoint
 from .fast import uper_head
@@ -37,7 +38,7 @@ class Prediction:
     confidence
         Maximum soft-max probability, (H, W) float32, 0..1.
     logits
-        Classifier output before enlarging, (19, h, w) float32, h and w about a quarter of H and W.
+        Classifier output before upsampling, (19, h, w) float32, h and w about a quarter of H and W.
     features
         Backbone maps at strides 4, 8, 16, 32: four arrays (C_k, h_k, w_k) float32.
     decoder
@@ -51,9 +52,15 @@ class Prediction:
     decoder: np.ndarray
 
     @property
-    def size(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, int]:
         """Height and width of the image."""
         return self.classes.shape
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The name of ``shape`` up to 0.1.0."""
+        warn("Prediction.size", "shape")
+        return self.shape
 
 
 class Segmenter:
@@ -149,7 +156,7 @@ class Segmenter:
     def _decode(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Decoder features and logits; with a foreign head the features are caught on their way into ``conv_seg``."""
         head = self._heads[-1]
-        if len(self._heads) == 1 and uper_head.applies_to(head):
+        if len(self._heads) == 1 and uper_head.supports(head):
             decode = uper_head.decoder_features if self.device.type == "cpu" else type(head)._forward_feature
             with self._products():
                 decoder = decode(head, features).float()

@@ -30,7 +30,7 @@ def save(path: Path, array: np.ndarray) -> Path:
     return path
 
 
-def colours(seed: int = 0) -> np.ndarray:
+def colors(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
@@ -41,7 +41,7 @@ def labels(ids: int = 19) -> np.ndarray:
 def cityscapes_tree(root: Path, count: int = 11, split: str = "train", kind: str = "labelTrainIds") -> Path:
     for i in range(count):
         stem = f"{split}/town/town_{i:06d}_000019"
-        save(root / "cityscapes/leftImg8bit" / f"{stem}_leftImg8bit.png", colours(i))
+        save(root / "cityscapes/leftImg8bit" / f"{stem}_leftImg8bit.png", colors(i))
         save(root / "cityscapes/gtFine" / f"{stem}_gtFine_{kind}.png", labels())
     return root
 
@@ -50,7 +50,7 @@ def bravo_tree(root: Path, subset: str, names: tuple[str, ...] = ("a", "b"), tru
     layout = MINI_LAYOUT[subset]
     for name in names:
         base = f"bravo/{layout.folder}/{layout.part or 'deep'}/test/{name}"
-        save(root / f"{base}{layout.image}.png", colours())
+        save(root / f"{base}{layout.image}.png", colors())
         if truth:
             save(root / f"{base}{layout.label}", labels())
             mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
@@ -68,7 +68,7 @@ def test_cityscapes_samples_read_image_and_label(tmp_path):
     assert (dataset.name, dataset.split, dataset.root) == ("cityscapes", "train", tmp_path)
     sample = dataset[3]
     assert (sample.name, sample.subset) == ("town/town_000003_000019", "train")
-    np.testing.assert_array_equal(sample.image(), colours(3))
+    np.testing.assert_array_equal(sample.image(), colors(3))
     np.testing.assert_array_equal(sample.label(), labels())
     assert sample.invalid().shape == (HEIGHT, WIDTH) and not sample.invalid().any()
     assert isinstance(dataset[:2], type(dataset)) and len(dataset[:2]) == 2
@@ -130,7 +130,7 @@ def test_bravo_subsets(tmp_path, subset):
     assert [sample.name for sample in dataset] == [f"{part}/test/a", f"{part}/test/b"]
     assert {sample.subset for sample in dataset} == {subset}
     for sample in dataset:
-        np.testing.assert_array_equal(sample.image(), colours())
+        np.testing.assert_array_equal(sample.image(), colors())
         np.testing.assert_array_equal(sample.label(), labels())
         assert sample.invalid().dtype == bool
         assert sample.invalid().sum() == 5 * WIDTH
@@ -153,7 +153,7 @@ def test_benchmark_without_public_labels(tmp_path):
 
 
 def test_camvid_labels_become_train_ids_and_back(tmp_path):
-    save(tmp_path / "camvid/val/x.jpg", colours())
+    save(tmp_path / "camvid/val/x.jpg", colors())
     save(tmp_path / "camvid/valannot/x.png", labels(12))
     label = load_dataset("camvid", "val", tmp_path)[0].label()
     pairs = {0: 10, 1: 2, 2: 5, 3: 0, 4: 1, 5: 8, 6: 7, 7: 4, 8: 13, 9: 11, 10: 12, 11: 255}
@@ -164,7 +164,7 @@ def test_camvid_labels_become_train_ids_and_back(tmp_path):
 
 def test_camvid_list_chooses_the_images(tmp_path):
     for name in ("a", "b", "c"):
-        save(tmp_path / f"camvid/test/{name}.png", colours())
+        save(tmp_path / f"camvid/test/{name}.png", colors())
         save(tmp_path / f"camvid/testannot/{name}.png", labels(12))
     listing = tmp_path / "camvid/test.txt"
     listing.write_text("c\n/SegNet/CamVid/test/a.png /SegNet/CamVid/testannot/a.png\n\n")
@@ -185,13 +185,13 @@ def test_camvid_tables_are_inverse():
 
 
 def test_folder_of_masks(tmp_path):
-    save(tmp_path / "odd/x.jpg", colours())
-    save(tmp_path / "odd/y.PNG", colours())
+    save(tmp_path / "odd/x.jpg", colors())
+    save(tmp_path / "odd/y.PNG", colors())
     mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
     mask[3, 4] = 200
     save(tmp_path / "odd/x_mask.png", mask)
     save(tmp_path / "odd/y_mask.png", mask)
-    save(tmp_path / "odd/._x.jpg", colours())
+    save(tmp_path / "odd/._x.jpg", colors())
     dataset = load_dataset("masks/odd", root=tmp_path)
     assert [sample.name for sample in dataset] == ["x", "y"]
     assert dataset[0].label() is None
@@ -253,7 +253,7 @@ def test_one_image_in_two_formats(tmp_path):
     cityscapes_tree(tmp_path, 2)
     save(
         tmp_path / "cityscapes/leftImg8bit/train/town/town_000001_000019_leftImg8bit.jpg",
-        colours(),
+        colors(),
     )
     with pytest.raises(DatasetError, match="town_000001_000019 .* two formats"):
         load_dataset("cityscapes", "train", tmp_path)
@@ -313,7 +313,7 @@ def test_label_formats_whose_values_do_not_fit(sample):
     save(sample.label_path, labels().astype(np.uint16) + 1000)
     with pytest.raises(DatasetError, match="1018"):
         sample.label()
-    save(sample.label_path, colours())
+    save(sample.label_path, colors())
     with pytest.raises(DatasetError, match="colours"):
         sample.label()
     Image.fromarray(labels().astype(np.float32)).save(sample.label_path.with_suffix(".tif"))

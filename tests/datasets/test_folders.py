@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from test_datasets import HEIGHT, WIDTH, bravo_tree, cityscapes_tree, colours, labels, save
+from test_datasets import HEIGHT, WIDTH, bravo_tree, cityscapes_tree, colors, labels, save
 
 from iood_helpers import io as paths
 from iood_helpers.bravo.accumulator import BravoAccumulator
@@ -40,8 +40,8 @@ def test_links_to_folders_are_followed_once(tmp_path):
 
 def test_hidden_and_derived_pictures_are_left_out(tmp_path):
     for name in ("a", "b_color", "b", ".c", ".git/d", "__MACOSX/e", "a_labels_semantic_color", "f_mask", "deep/a_gt"):
-        save(tmp_path / f"{name}.png", colours())
-    save(tmp_path / "@eaDir/a/SYNOFILE_THUMB_M.jpg", colours())
+        save(tmp_path / f"{name}.png", colors())
+    save(tmp_path / "@eaDir/a/SYNOFILE_THUMB_M.jpg", colors())
     # b_color and a_labels... come from b and a; of f and deep/a there is no image that they could come from
     with pytest.warns(UserWarning, match=r": 2 files made from an image beside them \(such as a_labels_semantic_color"):
         assert names(tmp_path) == ["a", "b", "deep/a_gt", "f_mask"]
@@ -50,14 +50,14 @@ def test_hidden_and_derived_pictures_are_left_out(tmp_path):
 @pytest.mark.parametrize("ending", ["gtFine_color", "gtFine_labelIds", "gt_invIds", "labels_semantic", "mask", "conf"])
 def test_endings_of_derived_pictures(tmp_path, ending):
     for name in ("a", f"a_{ending}", f"a_{ending}_2"):
-        save(tmp_path / f"{name}.png", colours())
+        save(tmp_path / f"{name}.png", colors())
     with pytest.warns(UserWarning, match=rf"1 files made from .*a_{ending}\.png"):
         assert names(tmp_path) == ["a", f"a_{ending}_2"]
 
 
 def test_names_that_do_not_end_as_they_should_are_told(tmp_path):
     cityscapes_tree(tmp_path, 2)
-    save(tmp_path / "cityscapes/leftImg8bit/train/town/mine.png", colours())
+    save(tmp_path / "cityscapes/leftImg8bit/train/town/mine.png", colors())
     with pytest.warns(UserWarning, match=r"1 files whose names do not end in _leftImg8bit \(such as mine.png\)"):
         assert len(load_dataset("cityscapes/train", root=tmp_path)) == 2
 
@@ -65,7 +65,7 @@ def test_names_that_do_not_end_as_they_should_are_told(tmp_path):
 def test_nothing_is_told_where_nothing_is_unusual(tmp_path):
     for subset in ("ACDCfog", "SMIYC", "synobjs", "synrain"):
         bravo_tree(tmp_path, subset)
-    save(tmp_path / "bravo/bravo_ACDC/fog/test/a_gt_labelColor.png", colours())
+    save(tmp_path / "bravo/bravo_ACDC/fog/test/a_gt_labelColor.png", colors())
     cityscapes_tree(tmp_path, 2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -105,21 +105,21 @@ def test_a_relative_root_counts_from_where_the_user_stands(tmp_path, monkeypatch
     monkeypatch.setenv("IOOD_DATA", "here")
     sample = load_dataset("cityscapes/train")[0]
     monkeypatch.chdir("/")
-    np.testing.assert_array_equal(sample.image(), colours(0))
+    np.testing.assert_array_equal(sample.image(), colors(0))
     monkeypatch.setenv("HOME", str(tmp_path))
     assert len(load_dataset("cityscapes/train", root="~/here")) == 1
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG", "webp", "bmp", "tif", "TIFF"])
 def test_every_readable_format_is_found_and_read(tmp_path, suffix):
-    save(tmp_path / f"masks/a.{suffix}", colours())
+    save(tmp_path / f"masks/a.{suffix}", colors())
     save(tmp_path / "masks/a_mask.png", labels(2))
     sample = load_dataset("masks/masks", root=tmp_path)[0]
     assert sample.image().shape == (HEIGHT, WIDTH, 3) and sample.invalid().sum() == HEIGHT * WIDTH // 2
 
 
 def test_pictures_in_other_formats_are_told(tmp_path):
-    save(tmp_path / "a.png", colours())
+    save(tmp_path / "a.png", colors())
     for name in ("b.heic", "c.HEIC", "d.avif", "e.txt"):
         (tmp_path / name).write_bytes(b"x")
     with pytest.warns(UserWarning, match=r"1 \.avif files .*such as d\.avif.*, 2 \.heic files in need of conv"):
@@ -128,7 +128,7 @@ def test_pictures_in_other_formats_are_told(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is unreadable to root")
 def test_a_folder_that_cannot_be_read_is_an_error(tmp_path):
-    save(tmp_path / "x/a.png", colours())
+    save(tmp_path / "x/a.png", colors())
     (tmp_path / "x").chmod(0)
     with pytest.raises(DatasetError, match="/x cannot be read"):
         names(tmp_path)
@@ -160,7 +160,7 @@ def test_labels_are_found_image_by_image(tmp_path):
 
 
 def with_mask(tmp_path, values):
-    save(tmp_path / "set/a.png", colours())
+    save(tmp_path / "set/a.png", colors())
     save(tmp_path / "set/a_mask.png", values)
     return load_dataset("masks/set", root=tmp_path)[0]
 
@@ -269,7 +269,7 @@ def test_only_the_ending_of_an_image_is_cut_from_a_name(tmp_path):
 
 
 def test_a_list_that_cannot_be_read_is_named(tmp_path):
-    save(tmp_path / "camvid/val/a.png", colours())
+    save(tmp_path / "camvid/val/a.png", colors())
     (tmp_path / "camvid/val.txt").mkdir()
     with pytest.raises(DatasetError, match=r"The list .*val\.txt cannot be read"):
         load_dataset("camvid/val", root=tmp_path)

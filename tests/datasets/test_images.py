@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from test_datasets import HEIGHT, WIDTH, colours, labels, save
+from test_datasets import HEIGHT, WIDTH, colors, labels, save
 
 from iood_helpers.datasets import images
 from iood_helpers.datasets.images import image_size, read_ids, read_image, read_mask
@@ -20,7 +20,7 @@ from iood_helpers.errors import DatasetError
 
 
 def converted(mode: str) -> Image.Image:
-    picture = Image.fromarray(colours())
+    picture = Image.fromarray(colors())
     if mode == "RGBA":
         picture.putalpha(7)
         return picture
@@ -34,7 +34,7 @@ def test_modes_give_rgb(tmp_path, mode):
     picture = converted(mode)
     path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
     picture.save(path)
-    expected = {"RGBA": colours(), "LA": np.repeat(np.array(picture)[..., :1], 3, axis=-1)}.get(mode)
+    expected = {"RGBA": colors(), "LA": np.repeat(np.array(picture)[..., :1], 3, axis=-1)}.get(mode)
     if expected is None:
         expected = np.array(picture.convert("RGB"))
     for form in (path, str(path), picture):
@@ -43,7 +43,7 @@ def test_modes_give_rgb(tmp_path, mode):
         np.testing.assert_array_equal(read, expected)
 
 
-def test_sixteen_bit_grey_is_scaled(tmp_path):
+def test_sixteen_bit_gray_is_scaled(tmp_path):
     values = np.linspace(0, 65535, HEIGHT * WIDTH).round().astype(np.uint16).reshape(HEIGHT, WIDTH)
     path = save(tmp_path / "x.png", values)
     expected = np.round(values / 257).astype(np.uint8)
@@ -63,21 +63,21 @@ def test_alpha_of_a_mask_does_not_count(tmp_path):
 
 
 def test_palette_with_transparency(tmp_path, recwarn):
-    picture = Image.fromarray(colours()).convert("P")
+    picture = Image.fromarray(colors()).convert("P")
     picture.save(tmp_path / "x.png", transparency=bytes(range(256)))
     np.testing.assert_array_equal(read_image(tmp_path / "x.png"), np.array(picture.convert("RGB")))
     assert not recwarn.list
 
 
 def test_arrays(tmp_path):
-    image = colours()
+    image = colors()
     assert read_image(image) is image
-    grey = image[..., 0]
-    for form in (grey, grey[..., None]):
-        np.testing.assert_array_equal(read_image(form), np.repeat(grey[..., None], 3, axis=-1))
-    np.testing.assert_array_equal(read_image(np.dstack([image, grey])), image)
+    gray = image[..., 0]
+    for form in (gray, gray[..., None]):
+        np.testing.assert_array_equal(read_image(form), np.repeat(gray[..., None], 3, axis=-1))
+    np.testing.assert_array_equal(read_image(np.dstack([image, gray])), image)
     assert read_image(image[:, ::-1]).flags.c_contiguous
-    assert set(np.unique(read_image(grey > 100))) == {0, 255}
+    assert set(np.unique(read_image(gray > 100))) == {0, 255}
     for wrong, words in (
         (image / 255.0, "float64"),
         (image.transpose(2, 0, 1), "shape"),
@@ -93,8 +93,8 @@ def test_arrays(tmp_path):
 def test_exif_orientation_is_left_alone(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(colours()).save(tmp_path / "x.png", exif=exif)
-    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), colours())
+    Image.fromarray(colors()).save(tmp_path / "x.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), colors())
 
 
 @pytest.mark.parametrize("size", [(31, 64), (64, 31), (1, 1)])
@@ -111,7 +111,7 @@ def test_small_images_are_refused(tmp_path, size):
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp", ".bmp"])
 def test_every_truncation_is_an_error_or_the_image(tmp_path, suffix):
     whole = tmp_path / f"whole{suffix}"
-    Image.fromarray(colours()).save(whole)
+    Image.fromarray(colors()).save(whole)
     content = whole.read_bytes()
     part = tmp_path / f"part{suffix}"
     failed = 0
@@ -137,7 +137,7 @@ def test_no_image_at_all(tmp_path):
 
 
 def test_decompression_bomb(tmp_path, monkeypatch):
-    path = save(tmp_path / "x.png", colours())
+    path = save(tmp_path / "x.png", colors())
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(DatasetError, match=r"x\.png cannot be read .*raise PIL\.Image\.MAX_IMAGE_PIXELS"):
         read_image(path)
@@ -164,7 +164,7 @@ def test_a_small_file_of_a_huge_picture_is_refused_before_it_is_decoded(tmp_path
 
 
 def test_the_limit_can_be_set(tmp_path, monkeypatch):
-    save(tmp_path / "x.png", colours())
+    save(tmp_path / "x.png", colors())
     monkeypatch.setenv("IOOD_MAX_PIXELS", "1000")
     with pytest.raises(DatasetError, match="limit of 1000"):
         read_image(tmp_path / "x.png")
@@ -184,14 +184,14 @@ def test_only_the_formats_meant_are_opened(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
 def test_several_pictures_in_one_file_are_refused(tmp_path, suffix):
-    first, second = (Image.fromarray(colours(seed)) for seed in (0, 1))
+    first, second = (Image.fromarray(colors(seed)) for seed in (0, 1))
     first.save(tmp_path / f"x.{suffix}", save_all=True, append_images=[second])
     with pytest.raises(DatasetError, match=rf"x\.{suffix} holds several pictures"):
         read_image(tmp_path / f"x.{suffix}")
 
 
 def test_a_limit_that_is_no_number_is_named(tmp_path, monkeypatch):
-    save(tmp_path / "x.png", colours())
+    save(tmp_path / "x.png", colors())
     for wrong in ("many", "1e9", "-5"):
         monkeypatch.setenv("IOOD_MAX_PIXELS", wrong)
         with pytest.raises(DatasetError, match=rf"IOOD_MAX_PIXELS is '{wrong}'; set it"):
@@ -227,7 +227,7 @@ def test_the_pictures_of_a_tiff_are_not_counted_one_by_one(tmp_path, monkeypatch
 
 def test_preview_of_a_camera_does_not_count(tmp_path):
     """A file of a camera: a JPEG with a second, smaller one behind it (MPO)."""
-    first, second = Image.fromarray(colours(0)), Image.fromarray(colours(1))
+    first, second = Image.fromarray(colors(0)), Image.fromarray(colors(1))
     first.save(tmp_path / "x.jpg", format="MPO", save_all=True, append_images=[second])
     alone = io.BytesIO()
     first.save(alone, "JPEG")

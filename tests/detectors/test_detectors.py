@@ -9,19 +9,19 @@ import pytest
 from conftest import make_prediction
 
 from iood_helpers.detectors import (
-    Bank,
     Energy,
+    Ensemble,
     Entropy,
+    FeatureBank,
     KMeansDistance,
     LogOdds,
     Mahalanobis,
     MaxLogit,
     MaxSoftmax,
-    NearestNeighbour,
-    NearestNeighbourGuidance,
+    NearestNeighbor,
+    NearestNeighborGuidance,
     PerImageClustering,
     StandardizedMaxLogit,
-    Sum,
     ViM,
     as_confidence,
     smoothed,
@@ -42,12 +42,12 @@ def bank():
     embedder.fit(np.concatenate(raw))
     said = [p.logits.argmax(0).ravel() for p in predictions]
     vectors = [embedder.apply(x) for x in raw]
-    return Bank(
+    return FeatureBank(
         embedder=embedder,
         vectors=np.concatenate(vectors[:3]),
         label=np.concatenate(said[:3]),
-        held_vectors=np.concatenate(vectors[3:]),
-        held_predicted=np.concatenate(said[3:]),
+        calibration_vectors=np.concatenate(vectors[3:]),
+        calibration_predicted=np.concatenate(said[3:]),
         decoder=np.concatenate([p.decoder.reshape(4, -1).T for p in predictions[:3]]),
         logits=np.concatenate([p.logits.reshape(19, -1).T for p in predictions[:3]]),
     )
@@ -56,7 +56,7 @@ def bank():
 def all_scores():
     return [
         *(MaxSoftmax(), MaxLogit(), LogOdds(), Energy(), Entropy(), StandardizedMaxLogit(), Mahalanobis(), ViM(2)),
-        *(NearestNeighbour(k=3, bank_size=300), NearestNeighbourGuidance(k=3, bank_size=300)),
+        *(NearestNeighbor(k=3, bank_size=300), NearestNeighborGuidance(k=3, bank_size=300)),
         *(KMeansDistance(3), PerImageClustering(n_clusters=4)),
     ]
 
@@ -99,16 +99,16 @@ def test_far_features_score_higher(bank, score):
 
 
 def test_the_nearest_neighbour_of_a_bank_pixel_is_itself(bank):
-    values = NearestNeighbour(k=1, bank_size=10**6).fit(bank).score(make_prediction(1, size=SIZE))
+    values = NearestNeighbor(k=1, bank_size=10**6).fit(bank).score(make_prediction(1, size=SIZE))
     assert values.max() < 1e-2
-    assert NearestNeighbour(k=1, bank_size=10**6).fit(bank).score(make_prediction(9, size=SIZE)).mean() > 0.05
+    assert NearestNeighbor(k=1, bank_size=10**6).fit(bank).score(make_prediction(9, size=SIZE)).mean() > 0.05
 
 
 def test_mahalanobis_is_the_textbook_formula(bank):
     prediction = make_prediction(9, size=SIZE)
     means = {c: bank.vectors[bank.label == c].mean(0) for c in np.unique(bank.label)}
-    centred = np.stack([x - means[c] for x, c in zip(bank.vectors, bank.label, strict=True)])
-    inverse = np.linalg.inv(centred.T @ centred / len(centred))
+    centered = np.stack([x - means[c] for x, c in zip(bank.vectors, bank.label, strict=True)])
+    inverse = np.linalg.inv(centered.T @ centered / len(centered))
     x = bank.embedder.transform_grid(prediction)[3, 5]
     wanted = min((x - m) @ inverse @ (x - m) for m in means.values())
     assert Mahalanobis().fit(bank).score(prediction)[3, 5] == pytest.approx(wanted, rel=1e-3)
@@ -125,8 +125,8 @@ def test_standardized_max_logit_measures_by_class(bank):
 def test_a_sum_weighs_its_parts_alike(bank):
     ordinary = [make_prediction(seed, size=SIZE) for seed in (6, 7)]
     with pytest.raises(RefinementError, match="give the bank some held images"):
-        Sum(Energy()).fit(bank)
-    both = Sum(Energy(), KMeansDistance(3)).fit(replace(bank, held_images=ordinary))
+        Ensemble(Energy()).fit(bank)
+    both = Ensemble(Energy(), KMeansDistance(3)).fit(replace(bank, calibration_images=ordinary))
     parts = [(s.score(ordinary[0]) - m) / d for s, (m, d) in zip(both.scores, both.moments_, strict=True)]
     np.testing.assert_allclose(both.score(ordinary[0]), parts[0] + parts[1], rtol=1e-5)
     pooled = np.concatenate([both.scores[1].score(p).ravel() for p in ordinary])
@@ -140,7 +140,7 @@ def test_log_odds_rank_as_the_softmax_does():
 
 
 def test_guidance_is_the_textbook_formula(bank):
-    score = NearestNeighbourGuidance(k=2, bank_size=50).fit(bank)
+    score = NearestNeighborGuidance(k=2, bank_size=50).fit(bank)
     chosen = np.random.default_rng(0).permutation(len(bank.vectors))[:50]
     energy = np.log(np.exp(bank.logits).sum(1))
     p = make_prediction(9, size=SIZE)
@@ -165,12 +165,12 @@ def test_a_bank_slices_the_levels_it_is_asked_for(bank):
         )
         for n in (200, 80)
     )
-    plain = Bank.from_rows(rows, held, widths, (1, "decoder"), standardize=False)
+    plain = FeatureBank.from_rows(rows, held, widths, (1, "decoder"), standardize=False)
     np.testing.assert_array_equal(plain.vectors, rows.embeddings[:, 3:11])
-    np.testing.assert_array_equal(plain.held_vectors, held.embeddings[:, 3:11])
+    np.testing.assert_array_equal(plain.calibration_vectors, held.embeddings[:, 3:11])
     np.testing.assert_array_equal(plain.decoder, rows.embeddings[:, 7:11])
     np.testing.assert_array_equal(plain.logits, rows.embeddings[:, 11:])
-    scaled = Bank.from_rows(rows, held, widths, (1, "decoder"))
+    scaled = FeatureBank.from_rows(rows, held, widths, (1, "decoder"))
     np.testing.assert_allclose(scaled.vectors.mean(0), 0, atol=1e-5)
     p = make_prediction(9, size=SIZE)
     wanted = np.concatenate([p.features[1][:, 0, 0], p.decoder[:, 0, 0]])
@@ -188,7 +188,7 @@ def test_stored_bytes_counts_arrays_once_fitted(bank):
     few, many = (KMeansDistance(k).fit(bank) for k in (1, 6))
     more = sum(len(c) for c in many.kmeans_.centers_.values()) - len(few.kmeans_.centers_)
     assert more > 19 and stored_bytes(many) - stored_bytes(few) == more * (7 * 4 + 4 + 8)  # centre, spread, count
-    assert stored_bytes(NearestNeighbour(bank_size=100).fit(bank)) == 100 * 7 * 4
+    assert stored_bytes(NearestNeighbor(bank_size=100).fit(bank)) == 100 * 7 * 4
 
 
 def test_smoothing_keeps_the_mean():

@@ -21,7 +21,7 @@ def plain(prediction, levels=(0, 1, 2, 3)):
     maps = [prediction.decoder if level == "decoder" else prediction.features[level] for level in levels]
     return torch.cat(
         [
-            F.interpolate(torch.from_numpy(m)[None], prediction.size, mode="bilinear", align_corners=False)[0]
+            F.interpolate(torch.from_numpy(m)[None], prediction.shape, mode="bilinear", align_corners=False)[0]
             for m in maps
         ]
     )
@@ -39,7 +39,7 @@ def test_equals_enlarging_and_indexing(size, levels):
 
 @pytest.mark.parametrize("count", [5, 1500])  # few pixels: sample first; many: project first
 def test_random_projection_equals_the_convolution(prediction, count):
-    pixels = np.random.default_rng(1).integers(0, prediction.size, (count, 2))
+    pixels = np.random.default_rng(1).integers(0, prediction.shape, (count, 2))
     torch.manual_seed(3)
     convolution = torch.nn.Conv2d(18, 16, 1)
     with torch.no_grad():
@@ -77,7 +77,7 @@ def test_grid_is_the_map_itself_where_cells_and_map_agree():
 @pytest.mark.parametrize("count", [4, 1500])
 @pytest.mark.parametrize("projection", [None, "pca"])
 def test_standardisation_and_pca_follow_the_sample(prediction, projection, count):
-    everywhere = np.argwhere(np.ones(prediction.size, bool))
+    everywhere = np.argwhere(np.ones(prediction.shape, bool))
     raw = PixelEmbedder((0, 1)).transform(prediction, everywhere) * 5 + 2
     embedder = PixelEmbedder((0, 1), projection, dim=3 if projection else None, standardize=True).fit(raw)
     pixels = everywhere[:: len(everywhere) // count][:count]
@@ -90,7 +90,7 @@ def test_standardisation_and_pca_follow_the_sample(prediction, projection, count
 
 @pytest.mark.parametrize("projection", [None, "random", "pca"])
 def test_applying_to_raw_vectors_equals_transforming(prediction, projection):
-    pixels = np.random.default_rng(0).integers(0, prediction.size, (300, 2))
+    pixels = np.random.default_rng(0).integers(0, prediction.shape, (300, 2))
     embedder = PixelEmbedder((0, "decoder"), projection, dim=3 if projection else None, standardize=True)
     raw = embedder.raw.transform(prediction, pixels)
     embedder.fit(raw)
@@ -205,7 +205,7 @@ def test_pixels_that_are_none_of_the_image(prediction, pixels):
     for door in (
         lambda: PixelEmbedder().transform(prediction, pixels),
         lambda: list(PixelEmbedder().batches(prediction, pixels)),
-        lambda: sample_bilinear(prediction.features[0], pixels, prediction.size),
+        lambda: sample_bilinear(prediction.features[0], pixels, prediction.shape),
     ):
         with pytest.raises(EmbeddingError, match="ixels"):
             door()

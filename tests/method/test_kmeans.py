@@ -36,7 +36,7 @@ def test_each_class_is_scikit_learns_kmeans(fitted):
     assert fitted.counts_[4].sum() == (y == 4).sum()
 
 
-def test_rare_classes_get_fewer_centres_and_are_remembered(fitted):
+def test_rare_classes_get_fewer_centers_and_are_remembered(fitted):
     _, y = blobs()
     assert len(fitted.centers_[11]) == max(1, min(6, (y == 11).sum() // 10))
     assert ClassKMeans(n_clusters=30).fit(*blobs()).too_small_ == [11]
@@ -64,7 +64,7 @@ def test_scores_fall_with_distance(fitted):
     assert (fitted.score_samples(steps) >= fitted.score_samples(steps, np.zeros(4)) - 1e-6).all()
 
 
-def test_a_class_without_centres_is_measured_against_all(fitted):
+def test_a_class_without_centers_is_measured_against_all(fitted):
     x = np.array([[0, 0, 0], [200, 200, 200]], np.float32)
     near, far = fitted.scaled_distance(x, np.array([7, 7]))
     assert near < 3 < far and (fitted.predict_cluster(x, np.array([7, 7])) == -1).all()
@@ -242,8 +242,8 @@ def test_vectors_of_another_width_and_models_that_know_nothing(fitted):
         lambda: fitted.tail_probability(np.full(3, np.nan), np.zeros(3)),
         lambda: fitted.tail_probability(np.ones(3), np.zeros(2)),
         lambda: fitted.tail_probability(np.ones(1), [255]),
-        lambda: fitted.held_out_quantile(np.zeros(3), 2),
-        lambda: fitted.held_out_quantile(np.zeros(3), np.nan),
+        lambda: fitted.calibration_quantile(np.zeros(3), 2),
+        lambda: fitted.calibration_quantile(np.zeros(3), np.nan),
         lambda: ClassKMeans().fit(x[:0], y[:0]),
         lambda: ClassKMeans(refit_per_image=True).fit(x, y, groups=[1, 2]),
     ):

@@ -22,7 +22,7 @@ def fit(embedder, images=4, n_clusters=5, calibrate=True):
     x, y = [], []
     for seed in range(images):
         prediction = make_prediction(seed)
-        pixels = np.argwhere(np.ones(prediction.size, bool))[::3]
+        pixels = np.argwhere(np.ones(prediction.shape, bool))[::3]
         x.append(embedder.transform(prediction, pixels))
         y.append(np.random.default_rng(seed).integers(0, 19, len(pixels)))
     x, y = np.concatenate(x), np.concatenate(y)
@@ -43,12 +43,12 @@ def kmeans(embedder):
 def literal_published(prediction, kmeans, embedder, gate, factor):
     """The published steps as they are described: whole maps, every pixel, then the comparison."""
     maps = [
-        F.interpolate(torch.from_numpy(f)[None], prediction.size, mode="bilinear", align_corners=False)
+        F.interpolate(torch.from_numpy(f)[None], prediction.shape, mode="bilinear", align_corners=False)
         for f in prediction.features
     ]
     weight = torch.from_numpy(embedder.weight_)[:, :, None, None]
     embedded = F.conv2d(torch.cat(maps, 1), weight, torch.from_numpy(embedder.bias_))[0].numpy().transpose(1, 2, 0)
-    mask = np.zeros(prediction.size, bool)
+    mask = np.zeros(prediction.shape, bool)
     for c in kmeans.centers_:
         chosen = (prediction.confidence < gate) & (prediction.classes == c)
         if chosen.any():
@@ -110,13 +110,13 @@ def test_fused_without_neighbours_is_calibrated(prediction, kmeans, embedder):
 
 
 def test_fused_hears_the_neighbours_in_log_odds(prediction, kmeans, embedder):
-    size = prediction.size
+    size = prediction.shape
     lonely = np.full(size, 0.9, np.float32)
     lonely[18, 24] = 0.1
-    doubt = replace(prediction, confidence=lonely)
+    uncertainty = replace(prediction, confidence=lonely)
     options = {"mode": "fused", "strength": 0.0, "reach": 0.75}
-    half, _ = refine_confidence(doubt, kmeans, embedder, neighbours=0.5, **options)
-    whole, _ = refine_confidence(doubt, kmeans, embedder, neighbours=1.0, **options)
+    half, _ = refine_confidence(uncertainty, kmeans, embedder, neighbours=0.5, **options)
+    whole, _ = refine_confidence(uncertainty, kmeans, embedder, neighbours=1.0, **options)
     assert lonely[18, 24] + 0.1 < half[18, 24] < whole[18, 24] < 0.9  # sure neighbours lift it
     assert half[18, 25] < 0.9 - 0.003 and abs(half[2, 2] - 0.9) < 1e-5  # and it pulls them down, not those far away
     np.testing.assert_allclose(log_odds(whole).mean(), log_odds(lonely).mean(), atol=1e-3)
@@ -125,7 +125,7 @@ def test_fused_hears_the_neighbours_in_log_odds(prediction, kmeans, embedder):
 def test_reach_counts_cells_whatever_the_size(kmeans, embedder):
     for height in (64, 128):
         seen = make_prediction(size=(height, 96))
-        confidence = np.full(seen.size, 0.5, np.float32)
+        confidence = np.full(seen.shape, 0.5, np.float32)
         confidence[: height // 2] = 0.95
         step = replace(seen, confidence=confidence)
         refined, _ = refine_confidence(step, kmeans, embedder, mode="fused", strength=0, reach=2.0, neighbours=1.0)
@@ -161,7 +161,7 @@ def test_ranges_and_strength(prediction, kmeans, embedder):
     weak, _ = refine_confidence(prediction, kmeans, embedder, strength=0.5, smooth=0)
     strong, _ = refine_confidence(prediction, kmeans, embedder, strength=2.0, smooth=0)
     for values in (weak, strong):
-        assert values.dtype == np.float32 and values.shape == prediction.size
+        assert values.dtype == np.float32 and values.shape == prediction.shape
         assert np.isfinite(values).all() and values.min() >= 0 and (values <= prediction.confidence + 2e-6).all()
     assert (strong <= weak).all() and (strong < weak).any()
 

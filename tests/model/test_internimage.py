@@ -74,7 +74,7 @@ def test_any_input_size_gives_four_maps_rounded_up(size):
         height, width = math.ceil(height / 2), math.ceil(width / 2)
 
 
-def randomised(**flags) -> InternImage:
+def randomized(**flags) -> InternImage:
     torch.manual_seed(0)
     model = InternImage(**{**SMALL, **flags})
     with torch.no_grad():
@@ -105,12 +105,12 @@ def reference_block(block, x):
 @pytest.mark.parametrize("layer_scale", [None, 0.7])
 @pytest.mark.parametrize("flag", [{}, {"post_norm": True}, {"res_post_norm": True}])
 def test_where_the_norms_stand(layer_scale, flag):
-    block = randomised(layer_scale=layer_scale, **flag).levels[1].blocks[0]
+    block = randomized(layer_scale=layer_scale, **flag).levels[1].blocks[0]
     x = torch.randn(1, 5, 6, 16)
     torch.testing.assert_close(block(x), reference_block(block, x))
 
 
-def test_level_norm_exists_unless_post_norm_without_centre_scale():
+def test_level_norm_exists_unless_post_norm_without_center_scale():
     names = lambda **flags: set(InternImage(**SMALL, **flags).state_dict())
     assert "levels.0.norm.0.weight" in names()
     assert "levels.0.norm.0.weight" not in names(post_norm=True)
@@ -118,7 +118,7 @@ def test_level_norm_exists_unless_post_norm_without_centre_scale():
 
 
 def test_flags_of_the_large_models():
-    model = randomised(
+    model = randomized(
         dw_kernel_size=5,
         res_post_norm=True,
         center_feature_scale=True,
@@ -136,8 +136,8 @@ def test_flags_of_the_large_models():
     assert all(out.isfinite().all() for out in model(torch.randn(1, 3, 64, 96)))
 
 
-def test_centre_feature_scale_mixes_with_the_projected_input():
-    dcn = randomised(center_feature_scale=True).levels[0].blocks[0].dcn
+def test_center_feature_scale_mixes_with_the_projected_input():
+    dcn = randomized(center_feature_scale=True).levels[0].blocks[0].dcn
     x = torch.randn(1, 4, 5, 8)
     with torch.no_grad():
         dcn.center_feature_scale_proj_weight.zero_()
@@ -196,7 +196,7 @@ def test_frozen_stages_never_freeze_the_stem():
 
 
 def test_out_indices_choose_levels():
-    everything, some = randomised(), randomised(out_indices=(1, 3))
+    everything, some = randomized(), randomized(out_indices=(1, 3))
     some.load_state_dict(everything.state_dict())
     x = torch.randn(1, 3, 64, 64)
     for a, b in zip(some(x), [everything(x)[i] for i in (1, 3)], strict=True):
@@ -205,8 +205,8 @@ def test_out_indices_choose_levels():
 
 def test_every_parameter_learns_and_recomputation_changes_nothing():
     plain, recomputed = (
-        randomised(layer_scale=1.0).train(),
-        randomised(layer_scale=1.0, with_cp=True).train(),
+        randomized(layer_scale=1.0).train(),
+        randomized(layer_scale=1.0, with_cp=True).train(),
     )
     x = torch.randn(1, 3, 64, 64)
     for model in (plain, recomputed):

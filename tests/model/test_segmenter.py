@@ -49,7 +49,7 @@ def image():
 
 def test_prediction_has_the_stated_shapes_and_ranges(path, image):
     prediction = load_segmenter(path).predict(image)
-    assert prediction.size == (70, 101)
+    assert prediction.shape == (70, 101)
     assert prediction.classes.dtype == np.uint8 and prediction.classes.max() < 19
     assert prediction.confidence.dtype == np.float32
     assert prediction.confidence.min() >= 1 / 19 and prediction.confidence.max() <= 1
@@ -245,7 +245,7 @@ def test_shipped_checkpoints_load(name):
 @pytest.mark.parametrize("head", ["UPerNet in our order", "left to mmseg"])
 def test_bfloat16_says_nearly_the_same(monkeypatch, head):
     if head == "left to mmseg":
-        monkeypatch.setattr(uper_head, "applies_to", lambda head: False)
+        monkeypatch.setattr(uper_head, "supports", lambda head: False)
     exact, rounded = load_segmenter("nano"), load_segmenter("nano", precision="bfloat16")
     for sample in load_dataset("mini/val", limit=3):
         a, b = exact.predict(sample.image()), rounded.predict(sample.image())

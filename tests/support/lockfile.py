@@ -20,7 +20,7 @@ dependencies:
   - pip
   - pip:
 """
-LICENCES = """# Licences of what is installed
+LICENSES = """# Licences of what is installed
 
 The project installs the packages of `requirements.lock` and ships none of them. Each is listed under the licence that
 its own metadata declares (`make lock` writes this page); read the files of a package for its terms.
@@ -45,7 +45,7 @@ def environment(lines: list[str]) -> str:
     return HEAD + "".join(f"      - {line}\n" for line in lines)
 
 
-def licence(about: PackageMetadata) -> str:
+def license(about: PackageMetadata) -> str:
     """Licence that a distribution declares: the expression, else the classifiers, else the first line of its text."""
     if about.get("License-Expression"):
         return about["License-Expression"].removeprefix("LicenseRef-")
@@ -54,14 +54,14 @@ def licence(about: PackageMetadata) -> str:
     return named or (about.get("License") or "not declared").strip().splitlines()[0]
 
 
-def licences(lines: list[str]) -> str:
+def licenses(lines: list[str]) -> str:
     """Text of book/licences.md for pinned lines: what each installed distribution says of itself."""
-    by_licence = defaultdict(list)
+    by_license = defaultdict(list)
     for line in lines:
         name = line.split("==")[0]
-        by_licence[licence(metadata(name))].append(name)
-    rows = [f"| {text} | {', '.join(names)} |" for text, names in sorted(by_licence.items())]
-    return LICENCES + "\n".join(rows) + "\n"
+        by_license[license(metadata(name))].append(name)
+    rows = [f"| {text} | {', '.join(names)} |" for text, names in sorted(by_license.items())]
+    return LICENSES + "\n".join(rows) + "\n"
 
 
 def main() -> None:
@@ -71,7 +71,7 @@ def main() -> None:
         (ROOT / "requirements.lock").write_text("\n".join(installed()) + "\n")
     lines = (ROOT / "requirements.lock").read_text().split()
     (ROOT / "environment.yml").write_text(environment(lines))
-    (ROOT / "book" / "licences.md").write_text(licences(lines))
+    (ROOT / "book" / "licences.md").write_text(licenses(lines))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def _write_cityscapes(root: Path, split: str, number: int, scene: Sample, scale:
     truth = root / f"cityscapes/gtFine/{base}_gtFine"
     ids = np.full(size, 3, np.uint8)  # of the test split everything is void
     if split != "test":
-        ids = label_ids(_enlarged(scene.label(), size), number)
+        ids = label_ids(_upsampled(scene.label(), size), number)
     _save(truth.with_name(truth.name + "_labelIds.png"), ids)
     _save(truth.with_name(truth.name + "_instanceIds.png"), ids.astype(np.uint16))
     _save(truth.with_name(truth.name + "_color.png"), np.repeat(ids[..., None], 4, 2))
@@ -113,8 +113,8 @@ def _write_bravo(root: Path, subset: str, number: int, scene: Sample, scale: flo
     suffix = ".jpg" if subset == "SMIYC" else ".png"
     _save(path.with_name(path.name + layout.image + suffix), _image(scene, size))
     if labels:
-        _save(path.with_name(path.name + layout.label), _enlarged(scene.label(), size))
-        _save(path.with_name(path.name + layout.mask), _enlarged(scene.invalid().astype(np.uint8), size))
+        _save(path.with_name(path.name + layout.label), _upsampled(scene.label(), size))
+        _save(path.with_name(path.name + layout.mask), _upsampled(scene.invalid().astype(np.uint8), size))
 
 
 def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -125,7 +125,7 @@ def _image(scene: Sample, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(scene.image()).resize(size[::-1], Image.Resampling.BICUBIC))
 
 
-def _enlarged(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _upsampled(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(ids).resize(size[::-1], Image.Resampling.NEAREST))
 
 

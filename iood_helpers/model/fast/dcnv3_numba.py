@@ -171,11 +171,11 @@ def _rows(value, offset, mask, out, grid, points, scale, step_y, step_x, first_y
     values, outs, first_cell, first_weight = value.ctypes.data, out.ctypes.data, cells.ctypes.data, weights.ctypes.data
     for row in range(start, stop):
         n, y = row // out_h, row % out_h
-        centre_y = np.int32(y * step_y + first_y)
-        above, below = np.float32(-2 - centre_y), np.float32(height + 1 - centre_y)
+        center_y = np.int32(y * step_y + first_y)
+        above, below = np.float32(-2 - center_y), np.float32(height + 1 - center_y)
         for x in range(out_w):
-            centre_x = np.int32(x * step_x + first_x)
-            left, right = np.float32(-2 - centre_x), np.float32(width + 1 - centre_x)
+            center_x = np.int32(x * step_x + first_x)
+            left, right = np.float32(-2 - center_x), np.float32(width + 1 - center_x)
             moved, logits = offset[n, y, x], mask[n, y, x]
             if softmax:
                 _softmax(logits, strength, points)
@@ -190,7 +190,7 @@ def _rows(value, offset, mask, out, grid, points, scale, step_y, step_x, first_y
                 at_y = (at_y if at_y < below else below) if at_y > above else above
                 floor_x, floor_y = np.floor(at_x), np.floor(at_y)
                 part_x, part_y = at_x - floor_x, at_y - floor_y
-                ix, iy = np.int32(floor_x) + centre_x, np.int32(floor_y) + centre_y
+                ix, iy = np.int32(floor_x) + center_x, np.int32(floor_y) + center_y
                 w_left = ONE - part_x if (ix >= I0) & (ix <= last_x) else ZERO
                 w_right = part_x if (ix >= -I1) & (ix < last_x) else ZERO
                 w_top = (ONE - part_y) * strength[j] if (iy >= I0) & (iy <= last_y) else ZERO

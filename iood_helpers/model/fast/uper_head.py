@@ -26,7 +26,7 @@ Band = tuple[slice, slice, Tensor]
 """Rows and columns of a block, and the block."""
 
 
-def applies_to(head: nn.Module) -> bool:
+def supports(head: nn.Module) -> bool:
     """Whether :func:`decoder_features` knows this head: mmseg's own, in evaluation mode, with its usual 3x3 layers."""
     if type(head) is not UPerHead or head.training:
         return False
@@ -51,7 +51,7 @@ def decoder_features(head: UPerHead, inputs: Sequence[Tensor]) -> Tensor:
     Parameters
     ----------
     head
-        A head that :func:`applies_to` accepts.
+        A head that :func:`supports` accepts.
     inputs
         Feature pyramid, as for ``head.forward``.
     """
@@ -68,13 +68,13 @@ def decoder_features(head: UPerHead, inputs: Sequence[Tensor]) -> Tensor:
     finest, *others = merge.conv.weight.split([m.shape[1] for m in maps], dim=1)
     out = _convolve(maps.pop(0), finest, merge.conv.bias)
     for weight in others:
-        add_convolved_enlargement(out, maps.pop(0), weight, head.align_corners)
+        add_convolved_upsampling(out, maps.pop(0), weight, head.align_corners)
     return _finish(merge, out)
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """3x3 convolution in the cheaper way; (N, O, H, W) with channels last in memory."""
-    if not winograd.pays(x, weight):
+    if not winograd.is_faster(x, weight):
         return F.conv2d(x, weight, bias, padding=1).contiguous(memory_format=torch.channels_last)
     out = winograd.conv3x3(x, weight)
     return out if bias is None else out.add_(bias.view(-1, 1, 1))
@@ -86,7 +86,7 @@ def _finish(layer: ConvModule, x: Tensor) -> Tensor:
     return layer.activate(x) if layer.with_activation else x
 
 
-def add_convolved_enlargement(out: Tensor, x: Tensor, weight: Tensor, align_corners: bool = False) -> Tensor:
+def add_convolved_upsampling(out: Tensor, x: Tensor, weight: Tensor, align_corners: bool = False) -> Tensor:
     """``out += conv2d(interpolate(x, size of out, bilinear), weight, padding=1)``, in place.
 
     Parameters
@@ -118,20 +118,20 @@ def add_convolved_enlargement(out: Tensor, x: Tensor, weight: Tensor, align_corn
 @lru_cache(maxsize=32)
 def _across(small: int, large: int, align_corners: bool) -> list[Band]:
     """Enlarges a line whose elements are (pixel, tap), each tap shifted by its place, and adds the taps."""
-    shifted = _enlarge_and_shift(small, large, align_corners)
+    shifted = _upsample_and_shift(small, large, align_corners)
     return _bands(shifted.permute(1, 2, 0).reshape(large, 3 * small))
 
 
 @lru_cache(maxsize=32)
 def _down(small: int, large: int, align_corners: bool) -> list[list[Band]]:
     """For each of the three taps: enlarges a line and shifts it."""
-    return [_bands(matrix) for matrix in _enlarge_and_shift(small, large, align_corners)]
+    return [_bands(matrix) for matrix in _upsample_and_shift(small, large, align_corners)]
 
 
-def _enlarge_and_shift(small: int, large: int, align_corners: bool) -> Tensor:
+def _upsample_and_shift(small: int, large: int, align_corners: bool) -> Tensor:
     """Three matrices (large, small): a line enlarged, as the upper, middle and lower tap see it; zero outside."""
-    enlarge = F.interpolate(torch.eye(small)[None], large, mode="linear", align_corners=align_corners)[0].T
-    padded = F.pad(enlarge, (0, 0, 1, 1))
+    upsample = F.interpolate(torch.eye(small)[None], large, mode="linear", align_corners=align_corners)[0].T
+    padded = F.pad(upsample, (0, 0, 1, 1))
     return torch.stack([padded[shift : shift + large] for shift in range(3)])
 
 

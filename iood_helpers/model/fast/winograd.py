@@ -20,7 +20,7 @@ MIN_CHANNELS, MIN_PIXELS = 256, 4096  # below, sums and differences cost more th
 BAND_SQUARES = 1024  # squares that are worked on at once; bounds the memory
 
 
-def pays(x: Tensor, weight: Tensor) -> bool:
+def is_faster(x: Tensor, weight: Tensor) -> bool:
     """Whether :func:`conv3x3` can replace the usual convolution and gains: float32, CPU, wide, large, no gradients."""
     outputs, inputs = weight.shape[:2]
     plain = all(t.device.type == "cpu" and t.dtype == torch.float32 for t in (x, weight))

@@ -26,17 +26,17 @@ READERS = {"read_image": read_image, "read_ids": read_ids, "read_mask": read_mas
 
 def prepare(folder: Path) -> dict:
     chance = np.random.default_rng(0)
-    grey = chance.integers(0, 19, (36, 40)).astype(np.uint8)
-    colour = chance.integers(0, 256, (36, 40, 3)).astype(np.uint8)
+    gray = chance.integers(0, 19, (36, 40)).astype(np.uint8)
+    color = chance.integers(0, 256, (36, 40, 3)).astype(np.uint8)
     pictures = {
-        "L": Image.fromarray(grey),
-        "areas": Image.fromarray((grey // 5).repeat(4, 0).repeat(4, 1)),  # as label maps are: damage shows less
-        "RGB": Image.fromarray(colour),
-        "P": Image.fromarray(colour).quantize(16),
-        "RGBA": Image.fromarray(np.dstack([colour, grey])),
-        "LA": Image.fromarray(np.dstack([grey, grey]), "LA"),
-        "1": Image.fromarray(grey > 9),
-        "I;16": Image.fromarray(grey.astype(np.uint16) * 257),
+        "L": Image.fromarray(gray),
+        "areas": Image.fromarray((gray // 5).repeat(4, 0).repeat(4, 1)),  # as label maps are: damage shows less
+        "RGB": Image.fromarray(color),
+        "P": Image.fromarray(color).quantize(16),
+        "RGBA": Image.fromarray(np.dstack([color, gray])),
+        "LA": Image.fromarray(np.dstack([gray, gray]), "LA"),
+        "1": Image.fromarray(gray > 9),
+        "I;16": Image.fromarray(gray.astype(np.uint16) * 257),
     }
     originals = {}
     for mode, kind, options in (
@@ -160,8 +160,8 @@ def _checksums_fit(content: bytes) -> bool:
     return False
 
 
-def _header(width: int, height: int, depth: int = 8, colour: int = 0, interlace: int = 0) -> tuple[bytes, bytes]:
-    return b"IHDR", struct.pack(">IIBBBBB", width % 2**32, height % 2**32, depth % 256, colour % 256, 0, 0, interlace)
+def _header(width: int, height: int, depth: int = 8, color: int = 0, interlace: int = 0) -> tuple[bytes, bytes]:
+    return b"IHDR", struct.pack(">IIBBBBB", width % 2**32, height % 2**32, depth % 256, color % 256, 0, 0, interlace)
 
 
 def _chunks(content: bytes, rng: Random) -> tuple[bytes, str]:
@@ -282,17 +282,17 @@ def _segments(content: bytes, rng: Random) -> tuple[bytes, str]:
 
 def _png_bomb(rng: Random) -> tuple[bytes, str]:
     side = rng.choice((8_000, 13_300, 20_000, 60_000))
-    depth, colour = rng.choice(((1, 0), (8, 0), (8, 2), (8, 3), (16, 2), (16, 0), (8, 6)))
-    palette = ((b"PLTE", bytes(6)),) if colour == 3 else ()
+    depth, color = rng.choice(((1, 0), (8, 0), (8, 2), (8, 3), (16, 2), (16, 0), (8, 6)))
+    palette = ((b"PLTE", bytes(6)),) if color == 3 else ()
     megabytes = min(side * side * depth // 8 // 2**20 + 2, 1500)
     return (
         png_file(
-            _header(side, side, depth, colour, rng.choice((0, 0, 1))),
+            _header(side, side, depth, color, rng.choice((0, 0, 1))),
             *palette,
             (b"IDAT", zeros_deflated(megabytes)),
             (b"IEND", b""),
         ),
-        f"a PNG of {side} x {side}, depth {depth}, colour {colour}",
+        f"a PNG of {side} x {side}, depth {depth}, color {color}",
     )
 
 

@@ -51,7 +51,7 @@ def _use(model, material: dict) -> list[np.ndarray]:
     distance = model.scaled_distance(x, y)
     given = [distance, model.transform(x)[:, list(model.centers_)], model.score_samples(x), model.predict(x)]
     if model.quantiles_:
-        given += [model.tail_probability(distance, y), model.held_out_quantile(y, 0.9)]
+        given += [model.tail_probability(distance, y), model.calibration_quantile(y, 0.9)]
     model.get_params()
     repr(model)
     return given

@@ -28,9 +28,9 @@ def _encoded(picture: Image.Image, kind: str = "PNG") -> bytes:
 
 def prepare(folder: Path) -> dict:
     chance = np.random.default_rng(0)
-    colour = Image.fromarray(chance.integers(0, 256, (32, 34, 3)).astype(np.uint8))
+    color = Image.fromarray(chance.integers(0, 256, (32, 34, 3)).astype(np.uint8))
     label = _encoded(Image.fromarray(chance.integers(0, 11, (32, 34)).astype(np.uint8)))
-    image = _encoded(colour)
+    image = _encoded(color)
     trees = {
         "camvid/train": {
             **{f"camvid/train/{name}.png": image for name in ("a1", "a2", "a3")},
@@ -64,8 +64,8 @@ def prepare(folder: Path) -> dict:
         "trees": trees,
         "image": image,
         "label": label,
-        "jpeg": _encoded(colour, "JPEG"),
-        "gif": _encoded(colour, "GIF"),
+        "jpeg": _encoded(color, "JPEG"),
+        "gif": _encoded(color, "GIF"),
     }
 
 

@@ -34,7 +34,7 @@ def test_equals_mmseg(size, align_corners):
     with torch.inference_mode():
         wanted = head.double()._forward_feature([m.double() for m in maps])
         got = uper_head.decoder_features(head.float(), maps)
-    assert uper_head.applies_to(head)
+    assert uper_head.supports(head)
     torch.testing.assert_close(got.double(), wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -63,31 +63,31 @@ def test_a_bias_of_the_merge_counts(monkeypatch):
 @pytest.mark.parametrize(
     "small, large", [((3, 5), (12, 17)), ((2, 70), (70, 140)), ((1, 1), (1, 1)), ((4, 4), (4, 4)), ((1, 1), (5, 2))]
 )
-def test_convolved_enlargement(small, large):
+def test_convolved_upsampling(small, large):
     torch.manual_seed(0)
     x, weight, out = torch.randn(2, 3, *small), torch.randn(4, 3, 3, 3), torch.randn(2, 4, *large)
     out = out.contiguous(memory_format=torch.channels_last)
-    enlarged = F.interpolate(x, large, mode="bilinear", align_corners=False)
-    wanted = out + F.conv2d(enlarged, weight, padding=1)
-    torch.testing.assert_close(uper_head.add_convolved_enlargement(out, x, weight), wanted, rtol=1e-4, atol=1e-5)
+    upsampled = F.interpolate(x, large, mode="bilinear", align_corners=False)
+    wanted = out + F.conv2d(upsampled, weight, padding=1)
+    torch.testing.assert_close(uper_head.add_convolved_upsampling(out, x, weight), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_other_heads_are_left_to_mmseg():
     head = make_head()
-    assert not uper_head.applies_to(head.train())
+    assert not uper_head.supports(head.train())
     head.eval().fpn_bottleneck.conv.dilation = (2, 2)
-    assert not uper_head.applies_to(head)
+    assert not uper_head.supports(head)
     head = make_head()
     head.fpn_convs[1].conv.padding_mode = "reflect"
-    assert not uper_head.applies_to(head)
-    assert not uper_head.applies_to(torch.nn.Identity())
+    assert not uper_head.supports(head)
+    assert not uper_head.supports(torch.nn.Identity())
 
 
 def test_the_segmenter_says_the_same_in_both_orders(monkeypatch):
     image = (torch.rand(96, 160, 3, generator=torch.Generator().manual_seed(0)) * 255).byte().numpy()
     segmenter = load_segmenter("nano")
     fast = segmenter.predict(image)
-    monkeypatch.setattr(uper_head, "applies_to", lambda head: False)
+    monkeypatch.setattr(uper_head, "supports", lambda head: False)
     slow = segmenter.predict(image)
     assert (fast.classes == slow.classes).all()
     for name in ("logits", "decoder", "confidence"):

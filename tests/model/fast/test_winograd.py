@@ -44,13 +44,13 @@ def test_rounds_like_float32():
 
 def test_where_it_pays():
     x, weight = torch.zeros(1, 256, 64, 64), torch.zeros(256, 256, 3, 3)
-    assert winograd.pays(x, weight)
-    assert not winograd.pays(x[:, :, :63], weight)
-    assert not winograd.pays(x[:, :255], weight[:, :255])
-    assert not winograd.pays(x, weight[:255])
-    assert not winograd.pays(x.bfloat16(), weight)
-    assert not winograd.pays(x, weight.bfloat16())
-    assert not winograd.pays(x.to("meta"), weight)
-    assert not winograd.pays(x, torch.nn.Parameter(weight))
+    assert winograd.is_faster(x, weight)
+    assert not winograd.is_faster(x[:, :, :63], weight)
+    assert not winograd.is_faster(x[:, :255], weight[:, :255])
+    assert not winograd.is_faster(x, weight[:255])
+    assert not winograd.is_faster(x.bfloat16(), weight)
+    assert not winograd.is_faster(x, weight.bfloat16())
+    assert not winograd.is_faster(x.to("meta"), weight)
+    assert not winograd.is_faster(x, torch.nn.Parameter(weight))
     with torch.no_grad():
-        assert winograd.pays(x, torch.nn.Parameter(weight))
+        assert winograd.is_faster(x, torch.nn.Parameter(weight))
