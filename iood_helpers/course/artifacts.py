@@ -67,6 +67,8 @@ class Run:
         Scaled on the pixels to fit on, by notebook 02.
     kmeans : ClassKMeans
         Fitted and calibrated, by notebook 04.
+    predictions : Path
+        A tree of predictions for each rule, by notebook 05.
 
     Raises
     ------
@@ -96,6 +98,10 @@ class Run:
         from ..method.kmeans import ClassKMeans
 
         return ClassKMeans.load(artifact(self.folder / "kmeans.safetensors", made_by="04_fit_kmeans"))
+
+    @property
+    def predictions(self) -> Path:
+        return artifact(self.folder / "predictions", made_by="05_refine_confidences")
 
     def _store(self, name: str) -> EmbeddingStore:
         from ..method.store import EmbeddingStore

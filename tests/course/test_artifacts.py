@@ -21,7 +21,8 @@ def test_a_run_opens_what_is_there(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "what, notebook", [("embedder", "02"), ("embeddings", "02"), ("calibration", "02"), ("kmeans", "04")]
+    "what, notebook",
+    [("embedder", "02"), ("embeddings", "02"), ("calibration", "02"), ("kmeans", "04"), ("predictions", "05")],
 )
 def test_what_is_missing_is_named_with_the_notebook_that_makes_it(tmp_path, what, notebook):
     run = load_run(tmp_path / "new")
