@@ -38,6 +38,7 @@ __all__ = [
     "harmonic_mean",
     "per_class_iou",
     "sample_pixels",
+    "subset_metrics",
 ]
 
 
@@ -87,6 +88,26 @@ def bravo_metrics(samples: Iterable | Mapping[str, Iterable], subset: str | None
     asked = metrics_of(subset)
     _count(samples, accumulator)
     return {f"{subset}_{key}": value for key, value in accumulator.compute(*asked).items()}
+
+
+def subset_metrics(split: str, counts: BravoAccumulator) -> dict[str, Any]:
+    """Metrics that the protocol asks of one split, as far as its labels allow them.
+
+    Parameters
+    ----------
+    split : str
+        As for :func:`.protocol.metrics_of`.
+    counts : BravoAccumulator
+        All images of the split.
+
+    Returns
+    -------
+    dict
+        ``<subset>_<metric>`` to value; empty where there are neither labels nor unknown objects.
+    """
+    groups = metrics_of(split, labelled=counts.labelled, unknown=bool(counts.invalid.any()))
+    row = counts.compute(*groups) if any(groups) else {}
+    return {f"{split.rpartition('/')[2]}_{key}": value for key, value in row.items()}
 
 
 def _count(images: Iterable, accumulator: BravoAccumulator) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..datasets.layouts import OWN_SUBSETS
@@ -20,6 +21,19 @@ SEMANTIC_SUBSETS = (
 )
 OOD_SUBSETS = ("SMIYC", "synobjs")
 KNOWN_SUBSETS = tuple(dict.fromkeys((*SEMANTIC_SUBSETS, *OOD_SUBSETS, *OWN_SUBSETS)))
+
+
+def expand_splits(splits: Sequence[str]) -> list[str]:
+    """Splits by name; ``"mini/*"`` stands for the nine subsets of the benchmark in the data set ``mini``.
+
+    Examples
+    --------
+    >>> expand_splits(["camvid/test", "mini/*"])[:2], len(expand_splits(["mini/*"]))
+    (['camvid/test', 'mini/ACDCfog'], 9)
+    """
+    subsets = dict.fromkeys((*SEMANTIC_SUBSETS, *OOD_SUBSETS))
+    expanded = ([split.replace("*", s) for s in subsets] if split.endswith("/*") else [split] for split in splits)
+    return [split for group in expanded for split in group]
 
 
 class Asked(NamedTuple):

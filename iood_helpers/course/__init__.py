@@ -3,18 +3,21 @@
 from .artifacts import (
     artifact,
     left_out,
+    load_run,
     read_metrics,
     run_folder,
     scene_to_show,
     with_unknown_objects,
     write_metrics,
 )
-from .display import image_slider, show, show_images, show_table
+from .display import glue, image_slider, show, show_images, show_table
 
 __all__ = [
     "artifact",
+    "glue",
     "image_slider",
     "left_out",
+    "load_run",
     "read_metrics",
     "run_folder",
     "scene_to_show",

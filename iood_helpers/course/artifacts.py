@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..bravo.protocol import OOD_SUBSETS
 from ..datasets.loading import Sample, load_dataset
 from ..errors import ArtifactError, FileError
 from ..io import write_json
+
+if TYPE_CHECKING:
+    from ..method.embedder import PixelEmbedder
+    from ..method.kmeans import ClassKMeans
+    from ..method.store import EmbeddingStore
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -45,6 +52,66 @@ def artifact(path: str | Path, made_by: str) -> Path:
             f"{path} is missing; the notebook {made_by} makes it: python -m iood_helpers.run --only {made_by[:2]}"
         )
     return path
+
+
+class Run:
+    """What a run folder holds, opened when asked for; PyTorch is loaded with the first of it.
+
+    Attributes
+    ----------
+    folder : Path
+        The run folder.
+    embeddings, calibration : EmbeddingStore
+        Pixels to fit on, and pixels of the calibration images; notebook 02 makes them.
+    embedder : PixelEmbedder
+        Scaled on the pixels to fit on, by notebook 02.
+    kmeans : ClassKMeans
+        Fitted and calibrated, by notebook 04.
+    predictions : Path
+        A tree of predictions for each rule, by notebook 05.
+
+    Raises
+    ------
+    ArtifactError
+        By each attribute but ``folder``, if its file is missing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def embeddings(self) -> EmbeddingStore:
+        return self._store("embeddings")
+
+    @cached_property
+    def calibration(self) -> EmbeddingStore:
+        return self._store("calibration")
+
+    @cached_property
+    def embedder(self) -> PixelEmbedder:
+        from ..method.embedder import PixelEmbedder
+
+        return PixelEmbedder.load(artifact(self.folder / "embedder.safetensors", made_by="02_extract_embeddings"))
+
+    @cached_property
+    def kmeans(self) -> ClassKMeans:
+        from ..method.kmeans import ClassKMeans
+
+        return ClassKMeans.load(artifact(self.folder / "kmeans.safetensors", made_by="04_fit_kmeans"))
+
+    @property
+    def predictions(self) -> Path:
+        return artifact(self.folder / "predictions", made_by="05_refine_confidences")
+
+    def _store(self, name: str) -> EmbeddingStore:
+        from ..method.store import EmbeddingStore
+
+        return EmbeddingStore.open(artifact(self.folder / f"{name}.zarr", made_by="02_extract_embeddings"))
+
+
+def load_run(run_dir: str | Path) -> Run:
+    """The run folder (made if missing, as :func:`run_folder` does) and what earlier notebooks left in it."""
+    return Run(run_folder(run_dir))
 
 
 def with_unknown_objects(

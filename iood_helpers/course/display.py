@@ -14,6 +14,7 @@ import os
 import uuid
 from collections.abc import Sequence
 
+import myst_nb
 import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
@@ -50,6 +51,30 @@ def show(figure: go.Figure, alt: str) -> None:
         config={"responsive": True, "displaylogo": False, "displayModeBar": "hover"},
     )
     display(HTML(f'<div class="iood-figure" role="img" aria-label="{html.escape(alt)}">{plot}</div>'))
+
+
+def glue(name: str, value: float | None, form: str = ".3f") -> None:
+    """Give a number of this run a name, by which the text of the notebook can quote it.
+
+    In Markdown, ``{glue:text}`mean IoU``` becomes the number when the book is built. JupyterLab shows the role as it
+    stands there. So names are words (``mean IoU``), the role stands behind a sentence that is complete without it
+    ("Thin things are hard to find (IoU of poles: {glue:text}`IoU of poles`)."), and outside of the book the number is
+    printed by the cell above.
+
+    Parameters
+    ----------
+    name : str
+        Unique in the notebook, without a colon.
+    value : float or None
+        None, and what is not finite, reads "not measured".
+    form : str
+        Format of the number, as in ``format(value, form)``.
+    """
+    measured = value is not None and np.isfinite(value)
+    text = format(value, form) if measured else "not measured"
+    myst_nb.glue(name, text, display=False)
+    if not os.environ.get("IOOD_BOOK"):
+        print(f"{name}: {text}")
 
 
 def show_images(pictures: Sequence[tuple[np.ndarray, str]], alt: str, columns: int = 2) -> None:

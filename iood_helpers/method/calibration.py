@@ -5,10 +5,23 @@ Source: beta calibration, Kull et al., AISTATS 2017.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy.optimize import minimize
 
+from ..datasets.labels import NUM_CLASSES
 from ..errors import RefinementError
+from .distances import Distances
+
+if TYPE_CHECKING:
+    from ..datasets.samples import Sample
+    from ..model.segmenter import Segmenter
+    from .embedder import PixelEmbedder
+    from .kmeans import ClassKMeans
+    from .refinement import CalibratedRule
 
 EPS = 1e-6
 
@@ -74,3 +87,44 @@ class Recalibration:
     def _features(confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         inner = EPS + (1 - 2 * EPS) * confidence
         return np.log(inner), -np.log1p(-inner)
+
+
+def recalibrate(
+    rules: Mapping[str, CalibratedRule],
+    segmenter: Segmenter,
+    samples: Iterable[Sample],
+    kmeans: ClassKMeans,
+    embedder: PixelEmbedder,
+    *,
+    every: int = 7,
+) -> dict[str, CalibratedRule]:
+    """The same rules, each with a recalibration fitted on the confidences that it gives calibration images.
+
+    Parameters
+    ----------
+    rules : mapping of str to CalibratedRule
+        Rules by name.
+    segmenter : Segmenter
+        Sees each image once.
+    samples : iterable of Sample
+        Calibration images, with labels.
+    kmeans, embedder
+        As for ``refine_confidence``.
+    every : int
+        One of so many labelled pixels is used.
+
+    Raises
+    ------
+    RefinementError
+        If the images show no wrong pixel, or no right one.
+    """
+    rules = {name: replace(rule, recalibration=None) for name, rule in rules.items()}
+    pairs: dict[str, list] = {name: [] for name in rules}
+    for sample in samples:
+        prediction, label = segmenter.predict(sample.image()), sample.label()
+        distances, labelled = Distances(prediction, kmeans, embedder), label < NUM_CLASSES
+        right = (prediction.classes == label)[labelled][::every]
+        for name, rule in rules.items():
+            pairs[name].append((rule.apply(prediction, distances)[0][labelled][::every], right))
+    columns = {name: map(np.concatenate, zip(*found, strict=True)) for name, found in pairs.items()}
+    return {name: replace(rule, recalibration=Recalibration().fit(*columns[name])) for name, rule in rules.items()}

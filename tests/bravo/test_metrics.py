@@ -57,6 +57,17 @@ def images():
     return [scene(seed) for seed in range(6)]
 
 
+def test_what_a_split_is_asked_for(images):
+    labelled, bare = BravoAccumulator("ACDCfog"), BravoAccumulator("synobjs")
+    for gt, invalid, classes, confidence in images:
+        labelled.update(gt, invalid, classes, confidence)
+        bare.update(None, None, classes, confidence)
+    assert metrics.subset_metrics("mini/ACDCfog", labelled) == bravo_metrics(images, "ACDCfog")
+    assert {"devobjs_auprc_ood", "devobjs_ece_valid"} <= set(metrics.subset_metrics("mini/devobjs", labelled))
+    assert set(metrics.subset_metrics("mini/SMIYC", labelled)) == {f"SMIYC_{key}" for key in OOD_METRICS}
+    assert metrics.subset_metrics("bravo/synobjs", bare) == {}
+
+
 # the official toolkit
 
 

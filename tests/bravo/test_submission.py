@@ -16,6 +16,7 @@ from PIL import Image
 from iood_helpers.bravo import codec, submission
 from iood_helpers.bravo.accumulator import sample_pixels
 from iood_helpers.bravo.codec import decode_prediction, decode_samples, encode_prediction, encode_samples
+from iood_helpers.bravo.ground_truth import pack_ground_truth
 from iood_helpers.bravo.metrics import bravo_metrics
 from iood_helpers.bravo.submission import (
     check_submission,
@@ -23,7 +24,7 @@ from iood_helpers.bravo.submission import (
     evaluate_submission,
     sample_ground_truth,
 )
-from iood_helpers.datasets import BRAVO_LAYOUT
+from iood_helpers.datasets import BRAVO_LAYOUT, load_dataset
 from iood_helpers.errors import SubmissionError
 
 SIZE = (40, 60)
@@ -83,6 +84,19 @@ def test_the_archive_is_judged_like_the_arrays(benchmark):
     assert set(got) == set(wanted) and "bravo_index" in got
     for key in wanted:
         np.testing.assert_allclose(got[key], wanted[key], atol=1e-12, err_msg=key)
+
+
+def test_ground_truth_is_packed_for_the_evaluation(tmp_path):
+    splits = ["mini/synobjs", "mini/ACDCfog"]
+    found = members(pack_ground_truth(splits, tmp_path / "gt.tar", limit=2))
+    assert len(found) == 8
+    for split in splits:
+        for sample in load_dataset(split, limit=2):
+            layout = BRAVO_LAYOUT[split.split("/")[1]]
+            assert found[f"{layout.folder}/{sample.name}{layout.label}"] == sample.label_path.read_bytes()
+            assert found[f"{layout.folder}/{sample.name}{layout.mask}"] == sample.invalid_path.read_bytes()
+    sampled = members(sample_ground_truth(tmp_path / "gt.tar", tmp_path / "samples.tar", progress=False))
+    assert len(sampled) == 4  # one file of sampled pixels for each image
 
 
 def test_the_same_tree_gives_the_same_bytes(benchmark, tmp_path):

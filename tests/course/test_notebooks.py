@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -12,39 +13,105 @@ import yaml
 from comparison import differences
 from conftest import ROOT, SMALL
 
+from iood_helpers.bravo.protocol import expand_splits
 from iood_helpers.course.runner import declared_parameters, load_profile, notebook_order, profiles, run
 
 NAMES = notebook_order()
+ALL = [*NAMES, "template"]
 BASELINES = ROOT / "tests" / "baselines"
+TO_DO = ("07", "08")
+"""Notebooks that have yet to be brought to the limits below."""
+
+BROUGHT = [name for name in ALL if not name.startswith(TO_DO)]
+ALLOWED = {
+    "00": {"85 %", "2.5"},  # the quantile and the strength of the calibrated rule
+    "01": {"0.8", "0.9"},  # confidences that stand for any
+    "05": {"0.5", "1.1", "0.0001", "85 %", "99 %"},  # what the published and the calibrated rule are made of
+    "06": {"0.6933", "0.5621", "0.6208", "0.6934", "0.5710", "0.6263"},  # published results of the entry
+}
+"""Decimals and percentages that may be typed, by notebook: settings and what others published, nothing measured."""
+
+FOLDED = ("show(", "show_images(", "show_table(", "image_slider(", "write_metrics(")
+AVOIDED = r"strange(?:r|rs)?|held|held-out|rivals?|doubts?|pays|judge[ds]?|ordinary|enlarg\w+"
+"""Words for which CONTRIBUTING.md has others."""
 
 
-def cells(name):
-    return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
+def cells(name, kind=None):
+    found = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells
+    return [cell for cell in found if kind in (None, cell.cell_type)]
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def prose(name):
+    """Text of a notebook without code, formulas, addresses and references."""
+    text = "\n\n".join(cell.source for cell in cells(name, "markdown")).partition("## References")[0]
+    return re.sub(r"(?s)\$\$.*?\$\$|\$[^$]*\$|`[^`]*`|\]\([^)]*\)", " ", text)
+
+
+def imports(cell):
+    """Number of import statements."""
+    return sum(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.walk(ast.parse(cell.source)))
 
 
 def test_toc_and_files_agree():
-    assert sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")) == NAMES
+    assert sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb")) == ALL
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_parts(name):
-    text = "\n".join(cell.source for cell in cells(name) if cell.cell_type == "markdown")
+    text = "\n".join(cell.source for cell in cells(name, "markdown"))
     headings = re.findall(r"^## (.+)$", text, re.M)
     for wanted in ("Goals", "Prerequisites", "Exercise", "Summary", "What comes next", "References"):
         assert wanted in headings, wanted
     assert re.search(r"## Prerequisites\n\n.*minutes", text)
-    assert sum("hide-cell" in cell.metadata.get("tags", []) for cell in cells(name)) >= 1
+    assert sum("hide-cell" in tags(cell) for cell in cells(name)) >= 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_sources_are_clean(name):
-    for cell in cells(name):
-        if cell.cell_type == "code":
-            assert not cell.outputs and cell.execution_count is None
+    for cell in cells(name, "code"):
+        assert not cell.outputs and cell.execution_count is None
     assert declared_parameters(name)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BROUGHT)
+def test_cells_are_short(name):
+    for cell in cells(name, "code"):
+        lines = len(cell.source.splitlines())
+        assert lines <= (12 if imports(cell) > 2 else 15), cell.source
+
+
+@pytest.mark.parametrize("name", BROUGHT)
+def test_the_book_folds_what_is_no_lesson(name):
+    for cell in cells(name, "code"):
+        if "parameters" in tags(cell) or imports(cell) > 2 or any(call in cell.source for call in FOLDED):
+            assert {"hide-input", "hide-cell"} & set(tags(cell)), cell.source
+
+
+@pytest.mark.parametrize("name", BROUGHT)
+def test_measured_numbers_in_the_text_come_from_the_run(name):
+    typed = re.findall(r"\d+\.\d+(?: ?%)?|\d+ ?%", prose(name))
+    assert set(typed) <= ALLOWED.get(name[:2], set())
+
+
+@pytest.mark.parametrize("name", BROUGHT)
+def test_a_sentence_is_complete_without_its_number(name):
+    """JupyterLab shows the role instead of the number: it stands in parentheses."""
+    for cell in cells(name, "markdown"):
+        outside = re.sub(r"\([^()]*\)", "", cell.source)
+        assert "{glue:text}" not in outside, cell.source
+
+
+@pytest.mark.parametrize("name", BROUGHT)
+def test_words(name):
+    code = "\n".join(cell.source for cell in cells(name, "code"))
+    assert not re.findall(rf"(?i)\b(?:{AVOIDED})\b", prose(name) + code.replace("_", " ").replace("held out dist", ""))
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_defaults_are_those_of_the_mini_profile(name):
     mini = load_profile("mini")
     for parameter, default in declared_parameters(name).items():
@@ -67,6 +134,20 @@ def test_the_chain_runs_and_leaves_its_artefacts(chain):
         "predictions/calibrated/bravo_SMIYC",
     ):
         assert (chain / artefact).exists(), artefact
+
+
+def test_every_number_that_the_text_quotes_is_there(chain):
+    for name in NAMES:
+        executed = nbformat.read(chain / "book" / f"{name}.ipynb", as_version=4).cells
+        outputs = [out for cell in executed for out in cell.get("outputs", [])]
+        glued = [out.metadata["scrapbook"]["name"] for out in outputs if "scrapbook" in out.get("metadata", {})]
+        quoted = re.findall(r"\{glue:text\}`([^`]+)`", "".join(c.source for c in executed if c.cell_type == "markdown"))
+        assert sorted(glued) == sorted(set(quoted)), name  # each is given once, and none for nothing
+
+
+def test_the_template_runs(tmp_path):
+    run(["template"], {**load_profile("mini"), "run_dir": str(tmp_path)}, profile="mini")
+    assert json.loads((tmp_path / "metrics" / "template.json").read_text())["images"] > 0
 
 
 @pytest.mark.parametrize("path", sorted(BASELINES.glob("small_*.json")), ids=lambda path: path.stem)
@@ -97,7 +178,8 @@ def test_predictions_are_written_where_a_benchmark_withholds_labels(chain, tmp_p
         "run_dir": str(tmp_path),
     }
     run([name for name in NAMES if name.startswith("05")], parameters, profile="cityscapes_bravo")
-    assert len(list((tmp_path / "predictions").rglob("*_conf.png"))) == 4 * 2 * len(parameters["test_splits"])
+    images = 2 * len(expand_splits(parameters["test_splits"]))
+    assert len(list((tmp_path / "predictions").rglob("*_conf.png"))) == 4 * images
     metrics = json.loads((tmp_path / "metrics" / "05_refine_confidences.json").read_text())
     assert metrics["calibrated_auprc_ood"] is None and metrics["false_alarms"] < 0.2
 

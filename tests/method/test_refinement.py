@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import make_prediction
 
 from iood_helpers.errors import RefinementError
-from iood_helpers.method.calibration import Recalibration, log_odds
+from iood_helpers.method.calibration import Recalibration, log_odds, recalibrate
 from iood_helpers.method.distances import Distances
 from iood_helpers.method.embedder import PixelEmbedder
 from iood_helpers.method.kmeans import ClassKMeans
-from iood_helpers.method.refinement import novelty_map, refine_confidence
+from iood_helpers.method.refinement import CalibratedRule, FusedRule, novelty_map, refine_confidence
 
 
 def fit(embedder, images=4, n_clusters=5, calibrate=True):
@@ -164,6 +165,27 @@ def test_recalibration_keeps_the_ranking(prediction, kmeans, embedder):
     honest, _ = refine_confidence(prediction, kmeans, embedder, recalibration=curve)
     order = np.argsort(plain, axis=None)
     assert (np.diff(honest.ravel()[order]) >= -1e-6).all()
+
+
+def test_rules_are_recalibrated_on_calibration_images(kmeans, embedder):
+    shapes = {seed: make_prediction(seed) for seed in range(3)}
+    rng, seen = np.random.default_rng(0), []
+    void = 255 * (rng.random((37, 50)) < 0.5)
+    labels = {s: np.where(rng.random(void.shape) < 0.7, p.classes, void) for s, p in shapes.items()}
+    segmenter = SimpleNamespace(predict=lambda seed: seen.append(seed) or shapes[seed])
+    samples = [SimpleNamespace(image=lambda s=s: s, label=lambda s=s: labels[s]) for s in shapes]
+    rules = {"calibrated": CalibratedRule(smooth=1), "fused": FusedRule(strength=1)}
+    found = recalibrate(rules, segmenter, samples, kmeans, embedder, every=3)
+    assert seen == [0, 1, 2]  # once for both rules
+    for name, rule in rules.items():
+        known = {s: labels[s] < 19 for s in shapes}
+        lowered = [rule.apply(p, Distances(p, kmeans, embedder))[0][known[s]][::3] for s, p in shapes.items()]
+        right = [(p.classes == labels[s])[known[s]][::3] for s, p in shapes.items()]
+        curve = Recalibration().fit(np.concatenate(lowered), np.concatenate(right))
+        assert replace(found[name], recalibration=None) == rule
+        np.testing.assert_array_equal(found[name].recalibration(lowered[0]), curve(lowered[0]))
+    again = recalibrate(found, segmenter, samples, kmeans, embedder, every=3)
+    assert again["fused"].recalibration.a_ == found["fused"].recalibration.a_  # not a curve on top of a curve
 
 
 def test_bad_input(prediction, kmeans, embedder):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tarfile
 from itertools import cycle
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from iood_helpers.bravo.ground_truth import pack_ground_truth
 from iood_helpers.bravo.submission import sample_ground_truth
 from iood_helpers.datasets import BRAVO_LAYOUT, Sample, load_dataset
 from iood_helpers.datasets.labels import CITYSCAPES_LABEL_IDS
@@ -64,13 +64,9 @@ def rehearsal_tree(
 
 def samples_archive(labelled: Path, path: Path) -> Path:
     """``samples.tar`` as the organisers publish it, for a tree with labels; beside it the ground truth, ``gt.tar``."""
-    with tarfile.open(path.with_name("gt.tar"), "w") as archive:
-        for subset, layout in BRAVO_LAYOUT.items():
-            for sample in load_dataset(f"bravo/{subset}", root=labelled):
-                base = f"{layout.folder}/{sample.name}"
-                archive.add(sample.label_path, base + layout.label)
-                archive.add(sample.invalid_path, base + layout.mask)
-    return sample_ground_truth(path.with_name("gt.tar"), path, progress=False)
+    splits = [f"bravo/{subset}" for subset in BRAVO_LAYOUT]
+    truth = pack_ground_truth(splits, path.with_name("gt.tar"), root=labelled)
+    return sample_ground_truth(truth, path, progress=False)
 
 
 def _write_cityscapes(root: Path, split: str, number: int, scene: Sample, scale: float, _: bool) -> None:
