@@ -99,7 +99,8 @@ def _plain_model(whole: dict[str, Any], source: Any) -> dict[str, Any]:
     config = whole.get("model", whole)
     if not isinstance(config, dict) or "type" not in config or not isinstance(config.get("backbone"), dict):
         raise CheckpointError(f"The mmseg config {_name(source)} describes no model with a backbone; check the file.")
-    return {"_scope_": "mmseg", "data_preprocessor": _preprocessor(whole), **_plain(config)}
+    plain = _plain(config)
+    return {"_scope_": "mmseg", **plain, "data_preprocessor": plain.get("data_preprocessor") or _preprocessor(whole)}
 
 
 def _preprocessor(whole: dict[str, Any]) -> dict[str, Any]:
