@@ -79,7 +79,7 @@ def test_a_link_that_leads_nowhere_is_an_error(tmp_path):
     town = tmp_path / "cityscapes/leftImg8bit/train/bochum"
     for target in (tmp_path / "disk/bochum", town):
         os.symlink(target, town)
-        with pytest.raises(DatasetError, match="The link .*/bochum leads nowhere"):
+        with pytest.raises(DatasetError, match="The target of the link .*/bochum does not exist"):
             load_dataset("cityscapes/train", root=tmp_path)
         town.unlink()
 
