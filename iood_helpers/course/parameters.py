@@ -36,7 +36,8 @@ def declared(path: Path) -> dict[str, Any]:
             f"The notebook {path.stem} needs exactly one cell tagged 'parameters'; it has {len(tagged)}."
         )
     try:
-        return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(source).body}
+        assignments: list[Any] = ast.parse(source).body
+        return {node.targets[0].id: ast.literal_eval(node.value) for node in assignments}
     except (AttributeError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise ParameterError(f"The parameters cell of {path.stem} must hold literals only ({error}).") from error
 
@@ -44,7 +45,7 @@ def declared(path: Path) -> dict[str, Any]:
 class _Loader(yaml.SafeLoader):
     """Without aliases: nine lines of them stand for gigabytes, and one can stand for itself."""
 
-    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not read")
         return super().compose_node(parent, index)

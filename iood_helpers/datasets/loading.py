@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DatasetError
-from ..io import mini_dir
+from ..io import data_dir
 from . import layouts
 from .images import FORMATS
 from .layouts import BRAVO_LAYOUT, MINI_LAYOUT
@@ -107,7 +107,7 @@ def load_dataset(
 
 def _root(name: str, root: str | Path | None) -> Path:
     if root is None and name == "mini":
-        return mini_dir()
+        return data_dir() / "mini"
     if root is None:
         root = os.environ.get("IOOD_DATA") or None
     if root is None:

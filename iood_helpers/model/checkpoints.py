@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..datasets.labels import CLASS_NAMES
 from ..errors import CheckpointError
-from ..io import cache_dir, checkpoints_dir
+from ..io import cache_dir, data_dir
 from .safe_pickle import StandIn, StoredTensor
 from .sizes import SIZES
 from .torch_format import max_bytes, opened
@@ -120,7 +120,7 @@ def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
     if _is_download(text):
         return _download(OFFICIAL.get(text, text), sha256 or SHA256.get(text))
     try:
-        path = checkpoints_dir() / SHIPPED[text] if text in SHIPPED else Path(text).expanduser()
+        path = data_dir() / "checkpoints" / SHIPPED[text] if text in SHIPPED else Path(text).expanduser()
         found = path.is_file()
     except (OSError, ValueError, RuntimeError):  # too long, a zero byte, the home of nobody
         found = False

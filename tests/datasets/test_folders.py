@@ -286,3 +286,6 @@ def test_a_folder_for_downloads_that_cannot_be_made_is_named(tmp_path, monkeypat
     monkeypatch.setenv("IOOD_CACHE_DIR", "~/here")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert paths.cache_dir() == tmp_path / "here"
+    monkeypatch.delenv("IOOD_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    assert paths.cache_dir() in (tmp_path / "caches" / "iood", tmp_path / "Library" / "Caches" / "iood")  # Linux, macOS

@@ -24,11 +24,11 @@ from synthetic_checkpoint import HistoryBuffer, write_official_checkpoint
 from iood_helpers import load_segmenter
 from iood_helpers.datasets.labels import CLASS_NAMES
 from iood_helpers.errors import CheckpointError
-from iood_helpers.io import checkpoints_dir
+from iood_helpers.io import data_dir
 from iood_helpers.model import checkpoints, safe_pickle
 from iood_helpers.model.checkpoints import load_checkpoint
 
-NANO = checkpoints_dir() / "nano.pth"
+NANO = data_dir() / "checkpoints" / "nano.pth"
 
 
 @pytest.fixture(scope="module")
