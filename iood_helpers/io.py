@@ -61,7 +61,7 @@ def cache_dir() -> Path:
     try:
         folder = Path(named).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows where "~" is
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder for "~"
         raise FileError(f"The folder for downloads {named} cannot be made ({error}); set IOOD_CACHE_DIR.") from error
     return folder
 
@@ -101,7 +101,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
         if reason is None:
             raise
         raise FileError(
-            f"The file {path} cannot be written ({reason}); free space, mend the permissions or choose another place."
+            f"The file {path} cannot be written ({reason}); free space, fix the permissions or choose another place."
         ) from error
     finally:
         with suppress(OSError):
@@ -123,7 +123,7 @@ def write_json(path: str | Path, content: Any) -> Path:
 def _python_value(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} is no plain value")
+    raise TypeError(f"{type(value).__name__} is not a plain value")
 
 
 def _reason(error: OSError | SafetensorError, places: tuple[Path, ...]) -> str | None:

@@ -261,7 +261,7 @@ def _array(values: Any) -> np.ndarray:
     try:
         return np.asarray(values)
     except ValueError as error:
-        raise MetricsError(f"A map of the metrics is no array ({error}); pass arrays (H, W).") from error
+        raise MetricsError(f"A map is not an array ({error}); pass arrays (H, W).") from error
 
 
 def _floats(values: Mapping[str, Any]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Tar archives of other people: read strictly, with bounds; and written so that the same files give the same bytes."""
+"""Tar archives: untrusted ones are read strictly, within limits; the same files are written as the same bytes."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _check_end(stream: BinaryIO, offset: int, path: Path) -> None:
             raise SubmissionError(f"The archive {path} is damaged after byte {offset}; fetch it again.")
         size += len(piece)
     if size < 2 * BLOCK or size % BLOCK:
-        raise SubmissionError(f"The archive {path} has no proper end; it was cut: fetch it again.")
+        raise SubmissionError(f"The archive {path} has no proper end, so it was cut; fetch it again.")
 
 
 @contextmanager
@@ -149,7 +149,7 @@ def reading(path: str | Path) -> Iterator[Members]:
         except MemoryError as error:  # xz may announce a dictionary of gigabytes
             raise SubmissionError(f"The archive {path} needs more memory than there is; unpack it yourself.") from error
         except DAMAGE as error:
-            raise SubmissionError(f"The archive {path} is no intact tar ({error}); fetch or make it again.") from error
+            raise SubmissionError(f"The archive {path} is not an intact tar ({error}); fetch it again.") from error
         yield members
 
 

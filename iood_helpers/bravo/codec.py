@@ -123,7 +123,7 @@ def checked_pair(classes: np.ndarray, confidence: np.ndarray, of: str = "") -> t
     Raises
     ------
     SubmissionError
-        If shapes differ, are no maps, or are larger than the format allows; if a value is NaN or out of range.
+        If shapes differ, are not (H, W), or are larger than the format allows; if a value is NaN or out of range.
     """
     classes = class_map(classes, f"The predicted classes{of}", SubmissionError)
     levels = confidence_levels(confidence, f"The confidences{of}", SubmissionError)
@@ -150,7 +150,7 @@ def decode_prediction(content: bytes, source: str = "The encoded file") -> tuple
         If checksum, magic, version, lengths or classes are wrong; ``source`` names the file.
     """
     if len(content) < HEADER.size + 4 or content[:4] != MAGIC:
-        raise SubmissionError(f"{source} is no encoded prediction; encode the tree again.")
+        raise SubmissionError(f"{source} is not an encoded prediction; encode the tree again.")
     if zlib.crc32(content[:-4]) != int.from_bytes(content[-4:], "little"):
         raise SubmissionError(f"{source} is damaged (its checksum is wrong); encode the tree again.")
     _, version, rows, columns, samples, class_bytes, confidence_bytes = HEADER.unpack(content[: HEADER.size])
@@ -169,7 +169,7 @@ def decode_prediction(content: bytes, source: str = "The encoded file") -> tuple
 
 
 def _rising(indices: np.ndarray, pixels: int) -> np.ndarray:
-    """Indices of pixels as int64, if they are one vector, rise, and lie within an image of so many pixels."""
+    """Indices of pixels as int64, if they are one vector, rise, and lie within an image of ``pixels`` pixels."""
     indices = np.asarray(indices)
     fits = indices.ndim == 1 and indices.dtype.kind in "iu" and 0 < len(indices) <= MAX_SAMPLES
     if not fits or indices[0] < 0 or indices[-1] >= pixels or (indices[1:] <= indices[:-1]).any():

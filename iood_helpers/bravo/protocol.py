@@ -49,7 +49,7 @@ def metrics_of(split: str, *, labelled: bool = True, unknown: bool = True) -> Me
     Raises
     ------
     MetricsError
-        If a bare name is no subset of the benchmark.
+        If a name without a data set is not a subset of the benchmark.
 
     Examples
     --------

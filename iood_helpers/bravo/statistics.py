@@ -86,7 +86,7 @@ def resampled_metrics(
 
 
 class MeanRanks(NamedTuple):
-    """Mean rank of each method (1 is best), shape (methods,), and the difference that is no longer chance."""
+    """Mean rank of each method (1 is best), shape (methods,), and the smallest significant difference of two."""
 
     ranks: np.ndarray
     critical_difference: float
@@ -101,6 +101,10 @@ def mean_ranks(values: np.ndarray, level: float = 0.05) -> MeanRanks:
         Higher is better; ties share their mean rank.
     level : float
         Chance of calling any two equal methods different.
+
+    Returns
+    -------
+    MeanRanks
 
     Raises
     ------

@@ -333,7 +333,7 @@ def _image(content: bytes, source: Any, kind: type | None = None) -> np.ndarray:
                 raise SubmissionError(
                     f"The image {source} has {image.width} x {image.height} pixels; {MAX_PIXELS} is the limit."
                 )
-            image.verify()  # the decoder looks at no checksum; an image that was verified must be opened anew
+            image.verify()  # the decoder looks at no checksum; an image that was verified must be opened again
         array = np.asarray(Image.open(io.BytesIO(content), formats=["PNG"]))
     except SubmissionError:
         raise

@@ -1,4 +1,4 @@
-"""Parameters of notebooks: which there are, what a file or the command line says of them, and whether that can be."""
+"""Parameters of notebooks: which exist, which values files and the command line give them, and whether these fit."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def declared(path: Path) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Without aliases: nine lines of them stand for gigabytes, and one can stand for itself."""
+    """Without aliases: nine lines of them can expand to gigabytes, and one can contain itself."""
 
     def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -60,13 +60,13 @@ def _read(text: str) -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Parameters in a file; ParameterError if it is no mapping of names to values."""
+    """Parameters in a file; ParameterError if it is not a mapping of names to values."""
     try:
         content = _read(path.read_text(encoding="utf-8"))
     except (OSError, *_YAML_ERRORS) as error:
-        raise ParameterError(f"The parameter file {path} is no readable YAML; mend or restore it.") from error
+        raise ParameterError(f"The parameter file {path} is not readable YAML; fix or restore it.") from error
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
-        raise ParameterError(f"The parameter file {path} must hold lines 'name: value'; mend or restore it.")
+        raise ParameterError(f"The parameter file {path} must hold lines 'name: value'; fix or restore it.")
     return content
 
 
@@ -80,7 +80,7 @@ def parse(items: list[str]) -> dict[str, Any]:
         try:
             changes[name] = _read(text)
         except _YAML_ERRORS as error:
-            raise ParameterError(f"The value in --set {item!r} is no YAML; quote or mend it.") from error
+            raise ParameterError(f"The value in --set {item!r} is not YAML; quote or fix it.") from error
     return changes
 
 

@@ -1,4 +1,4 @@
-"""Folders of other people: which files in them are images, and which names a list holds."""
+"""Folders as users have them: which files in them are images, and which names a list holds."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def find_images(folder: Path, ending: str = "", unless: tuple[str, ...] = ()) ->
     folder : Path
         Where to look.
     ending : str
-        What the stem of a name must end in; it is no part of the name that is returned.
+        What the stem of a file name must end in; it is left out of the name that is returned.
     unless : tuple of str
-        Endings of file names that are no images.
+        Endings of file names that are not images.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
 
     def stop(error: OSError) -> None:
         raise DatasetError(
-            f"The folder {error.filename} cannot be read ({error.strerror}); mend its permissions or leave it out."
+            f"The folder {error.filename} cannot be read ({error.strerror}); fix its permissions or leave it out."
         ) from error
 
     seen, files, again = set(), [], []
@@ -113,7 +113,7 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SYSTEM)
         for path in (Path(place, name) for name in names if not name.startswith(".")):
             if not os.path.exists(path):  # it may point to a folder full of images, on a disk that is not there
-                raise DatasetError(f"The target of the link {path} does not exist; mend or remove the link.")
+                raise DatasetError(f"The target of the link {path} does not exist; fix or remove the link.")
             files.append(path)
     return files, again
 
@@ -130,11 +130,11 @@ def read_list(path: Path) -> list[str]:
         If the file cannot be read or is of another encoding.
     """
     if not path.is_file():  # a pipe would never end
-        raise DatasetError(f"The list {path} cannot be read (it is no file); replace or remove it.")
+        raise DatasetError(f"The list {path} cannot be read (it is not a file); replace or remove it.")
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DatasetError(f"The list {path} cannot be read ({error.strerror}); mend its permissions.") from error
+        raise DatasetError(f"The list {path} cannot be read ({error.strerror}); fix its permissions.") from error
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         text = content.decode(encoding)
@@ -147,4 +147,4 @@ def read_list(path: Path) -> list[str]:
 
 
 def _other_encoding(path: Path) -> str:
-    return f"The list {path} is no text in UTF-8 or UTF-16; save it in UTF-8 encoding."
+    return f"The list {path} is not text in UTF-8 or UTF-16; save it in UTF-8 encoding."

@@ -112,7 +112,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     Raises
     ------
     DatasetError
-        If the file is missing or no image.
+        If the file is missing or not an image.
     """
     with _open(Path(path), decode=False) as image:
         return image.height, image.width
@@ -267,7 +267,7 @@ def read_mask(path: str | Path) -> np.ndarray:
 
 
 def _stored(path: Path, what: str) -> np.ndarray:
-    """Numbers of a file that holds no photograph: (H, W), or (H, W, C) without alpha."""
+    """Values of a label map or mask file: (H, W), or (H, W, C) without alpha."""
     with _open(path) as image:
         if image.format in LOSSY:
             raise DatasetError(f"The {what} {path} is a JPEG, whose values are not exact; store it as PNG.")

@@ -112,13 +112,13 @@ def _root(name: str, root: str | Path | None) -> Path:
         root = os.environ.get("IOOD_DATA") or None
     if root is None:
         raise DatasetError(
-            f"Where the dataset {name!r} lies is not known; pass root=, or set the environment variable "
+            f"The folder of the dataset {name!r} is not known; pass root=, or set the environment variable "
             "IOOD_DATA, to the folder that holds its folder."
         )
     try:
         return Path(root).expanduser().absolute()
-    except (TypeError, RuntimeError) as error:  # RuntimeError: "~" of nobody
-        raise DatasetError(f"The folder {root!r} names no place ({error}); pass another root=.") from error
+    except (TypeError, RuntimeError) as error:  # RuntimeError: "~" of an unknown user
+        raise DatasetError(f"The folder {root!r} is not a valid path ({error}); pass another root=.") from error
 
 
 def _samples(name: str, split: str, root: Path) -> list[Sample]:

@@ -38,6 +38,10 @@ def build_norm(channels: int, kind: str = "LN", *, first: bool = False, last: bo
     last : bool
         Whether the output shall be (N, H, W, C); else it is (N, C, H, W).
 
+    Returns
+    -------
+    nn.Sequential
+
     Raises
     ------
     ValueError

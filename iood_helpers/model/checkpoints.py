@@ -122,7 +122,7 @@ def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
     try:
         path = data_dir() / "checkpoints" / SHIPPED[text] if text in SHIPPED else Path(text).expanduser()
         found = path.is_file()
-    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, the home of nobody
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, "~" of an unknown user
         found = False
     if not found:
         raise CheckpointError(
@@ -153,7 +153,7 @@ def _download(url: str, sha256: str | None) -> Path:
     start = _start(found)
     if not start.startswith((b"PK\x03\x04", b"\x80")) and start[8:] != b"{":  # PyTorch's zip, a pickle, safetensors
         found.unlink()  # or the next call would find it in the cache
-        raise CheckpointError(f"What {url} gave is no checkpoint (a login page, perhaps); fetch the file by hand.")
+        raise CheckpointError(f"{url} is not a checkpoint (a login page, perhaps); fetch the file by hand.")
     return found
 
 
@@ -185,7 +185,7 @@ def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint
     try:
         loaded = _load(path)
     except CheckpointError:
-        if _is_download(str(source)):  # half a file, perhaps: the next call fetches it anew
+        if _is_download(str(source)):  # half a file, perhaps: the next call fetches it again
             path.unlink(missing_ok=True)
         raise
     except OSError as error:
@@ -292,7 +292,7 @@ def _precision(kinds: Any) -> str:
 
 
 def _mapping(value: Any) -> Mapping:
-    """The items of a dictionary, or of a stand-in for somebody else's kind of dictionary."""
+    """The items of a dictionary, or of a stand-in for a foreign kind of dictionary."""
     value = value.items if isinstance(value, StandIn) else value
     return value if isinstance(value, Mapping) else {}
 
@@ -317,7 +317,7 @@ def _refuse_other_classes(loaded: Checkpoint) -> None:
 
 
 def _spelt(name: Any) -> str:
-    """The name of a class as this package writes it, whatever the hyphens and capitals."""
+    """The name of a class as this package writes it: spaces for hyphens and underscores, lower case."""
     return " ".join(re.split(r"[\s_-]+", name[:40].lower())) if isinstance(name, str) else "?"
 
 

@@ -2,7 +2,7 @@
 
 Training tools put objects of their own beside the weights (loggers, configs, numbers of NumPy). Each becomes an inert
 stand-in that keeps what it was given and can do nothing. Stricter than ``torch.load(weights_only=True)``, which refuses
-such files, and bounded: no opcode takes more time or memory than its own length asks for.
+such files, and bounded: no opcode takes more time or memory than its own length justifies.
 
 Source: the opcodes of ``pickle.py``; storages and tensors as ``torch/serialization.py`` and ``torch/_utils.py`` write
 them.
@@ -75,7 +75,7 @@ class StandIn:
         self._parts[0][key] = value
 
     def append(self, value: Any) -> None:
-        """Lists and sets of other people end here."""
+        """Items of foreign lists and sets are dropped."""
 
     extend = add = append
 
@@ -114,7 +114,7 @@ def _tensor(storage: Storage | StandIn, offset: int, size: tuple, stride: tuple,
 
 
 def _of_type(rebuild: Callable, kind: Any, arguments: tuple, *_: Any) -> StoredTensor | StandIn:
-    """A tensor that somebody gave an attribute; subclasses of tensors are not read."""
+    """A tensor with attributes of its own; subclasses of tensors are not read."""
     if rebuild is _tensor and getattr(kind, "named", "") in ("torch._tensor.Tensor", "torch.Tensor"):
         return _tensor(*arguments[:8])
     return StandIn()
@@ -122,7 +122,7 @@ def _of_type(rebuild: Callable, kind: Any, arguments: tuple, *_: Any) -> StoredT
 
 def _size(numbers: tuple = ()) -> tuple:
     if not isinstance(numbers, tuple):
-        raise pickle.UnpicklingError("a size that is no tuple")
+        raise pickle.UnpicklingError("a size that is not a tuple")
     return numbers
 
 
@@ -229,7 +229,7 @@ class Unpickler(_pickle._Unpickler):
         self.append(self._call(maker, (keywords, *arguments[:4])))
 
     def _build(self) -> None:
-        """State goes to stand-ins only; whatever else it is given to, is left as it is."""
+        """State goes to stand-ins only; any other object is left as it is."""
         state = self.stack.pop()
         if isinstance(self.stack[-1], StandIn):
             self.stack[-1].keep(state)

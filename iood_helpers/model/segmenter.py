@@ -124,7 +124,7 @@ class Segmenter:
         Parameters
         ----------
         image : ndarray of uint8, PIL image, str or Path
-            RGB array (H, W, 3), picture, or path of an image file; any size from 32 x 32 pixels.
+            RGB array (H, W, 3), PIL image, or path of an image file; any size from 32 x 32 pixels.
 
         Returns
         -------
@@ -243,7 +243,7 @@ def _record_pass(shape: tuple[int, ...]) -> None:
 
 
 def _round_weights(model: torch.nn.Module) -> None:
-    """Keep the weights of products in bfloat16, or autocast would round them anew for each image."""
+    """Keep the weights of products in bfloat16, or autocast would round them again for each image."""
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Conv2d) and not name.endswith("conv_seg"):
             module.to(torch.bfloat16)

@@ -71,7 +71,7 @@ def max_bytes() -> float:
     Raises
     ------
     CheckpointError
-        If ``IOOD_MAX_CHECKPOINT_GB`` is no number.
+        If ``IOOD_MAX_CHECKPOINT_GB`` is not a number.
     """
     limit = os.environ.get("IOOD_MAX_CHECKPOINT_GB") or MAX_GIB
     try:

@@ -357,7 +357,7 @@ def test_shapes_that_differ(position):
 @pytest.mark.parametrize(
     "image, words",
     [
-        ((0, [[1], [1, 2]]), "no array"),
+        ((0, [[1], [1, 2]]), "not an array"),
         ((1, np.full(SHAPE, np.nan)), "invalid pixels of synflare.*NaN"),
         ((1, np.full(SHAPE, "a")), "invalid pixels of synflare"),
         ((2, np.zeros(SHAPE)), "classes of synflare have type float64"),

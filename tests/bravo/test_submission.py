@@ -223,8 +223,8 @@ def test_damaged_predictions_are_refused(image):
     for content, words in [
         (bytes(flipped), "checksum is wrong"),
         (good[:-10], "checksum is wrong"),
-        (b"BV2", "no encoded prediction"),
-        (b"XX23" + good[4:], "no encoded prediction"),
+        (b"BV2", "not an encoded prediction"),
+        (b"XX23" + good[4:], "not an encoded prediction"),
         (with_header(1, 3), "has version 3"),
         (with_header(2, header[2] + 1), "lengths that do not fit"),
         (with_header(4, header[4] + 1), "lengths that do not fit"),
@@ -373,12 +373,12 @@ def test_labels_that_are_no_train_ids_are_named(benchmark, tmp_path, label, word
     folder, _ = benchmark
     truth = members(folder / "gt.tar") | {"bravo_synobjs/place/1_gt.png": png(label)}
     gt = write_tar(tmp_path / "gt.tar", truth)
-    for door in (
+    for call in (
         lambda: evaluate(folder, gt=gt),
         lambda: sample_ground_truth(gt, tmp_path / "samples.tar", progress=False),
     ):
         with pytest.raises(SubmissionError, match=f"bravo_synobjs/place/1_gt.png of .*gt.tar.*{words}"):
-            door()
+            call()
     assert [path.name for path in tmp_path.iterdir()] == ["gt.tar"]
 
 
@@ -390,12 +390,12 @@ def test_an_image_of_void_alone_has_no_samples(benchmark, tmp_path):
 
 @pytest.mark.parametrize("name", ["../1", "a/../../../1", "/tmp/1"])
 def test_predictions_stay_in_their_tree(tmp_path, name):
-    for door in (
+    for call in (
         lambda: submission.write_prediction(tmp_path / "t", "bravo/synobjs", name, np.zeros(SIZE, int), np.ones(SIZE)),
         lambda: submission.read_prediction(tmp_path / "t", "bravo/synobjs", name),
     ):
         with pytest.raises(SubmissionError, match="points outside the tree"):
-            door()
+            call()
     assert not list(tmp_path.iterdir())
 
 

@@ -259,7 +259,7 @@ def test_lists_of_every_origin_name_the_same_images(tmp_path, content):
 def test_a_list_in_another_encoding_is_named(tmp_path):
     for content in ("straße\n".encode("latin-1"), "a1\n".encode("utf-16-le"), "a1\n".encode("utf-32"), b"\xff\xfea"):
         (tmp_path / "list.txt").write_bytes(content)
-        with pytest.raises(DatasetError, match=r"list\.txt is no text in UTF-8"):
+        with pytest.raises(DatasetError, match=r"list\.txt is not text in UTF-8"):
             read_list(tmp_path / "list.txt")
 
 

@@ -457,7 +457,7 @@ def test_files_of_one_name_at_two_addresses_are_two(server, weights):
 def test_a_login_page_is_not_kept(server):
     folder, url = server
     (folder / "w.pth").write_text("<html>Please log in</html>")
-    with pytest.raises(CheckpointError, match="no checkpoint .a login page"):
+    with pytest.raises(CheckpointError, match="not a checkpoint .a login page"):
         load_checkpoint(f"{url}/w.pth")
     saved(folder / "w.pth", {"x.weight": torch.ones(2)})
     assert load_checkpoint(f"{url}/w.pth").state_dict["x.weight"].tolist() == [1, 1]

@@ -55,6 +55,10 @@ def decoder_features(head: UPerHead, inputs: Sequence[Tensor]) -> Tensor:
         A head that :func:`supports` accepts.
     inputs : sequence of Tensor
         Feature pyramid, as for ``head.forward``.
+
+    Returns
+    -------
+    Tensor
     """
     inputs = [x.contiguous(memory_format=torch.channels_last) for x in head._transform_inputs(inputs)]
     laterals = [conv(inputs[i]) for i, conv in enumerate(head.lateral_convs)] + [head.psp_forward(inputs)]
