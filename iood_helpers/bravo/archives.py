@@ -79,6 +79,7 @@ class Members:
         self._members[str(name)] = member
 
     def __call__(self, name: str) -> bytes:
+        """Content of the file of this name."""
         if name not in self._members:
             raise SubmissionError(f"The archive {self.path} lacks {name}; fetch it again.")
         try:
@@ -101,6 +102,7 @@ class _Headers:
         self.seek, self.tell = stream.seek, stream.tell
 
     def read(self, size: int) -> bytes:
+        """The next bytes, if they are no more than a header needs."""
         content = self._stream.read(size) if 0 <= size <= MAX_HEADER else None
         if content is None or content.count(b"\n") > MAX_LINES:
             raise SubmissionError(

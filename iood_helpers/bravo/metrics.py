@@ -67,15 +67,9 @@ def bravo_metrics(samples: Iterable | Mapping[str, Iterable], subset: str | None
         return accumulator.compute(
             semantic=accumulator.labelled, ood=bool(accumulator.invalid.any()) or not accumulator.labelled
         )
-    metrics_of(subset)  # raises for an unknown one before any image is read
+    groups = metrics_of(subset)
     _count(samples, accumulator)
-    return subset_metrics(accumulator)
-
-
-def subset_metrics(counted: BravoAccumulator) -> dict[str, Any]:
-    """Metrics that the protocol defines for the subset ``counted.name``, which is the prefix of their keys."""
-    values = counted.compute(*metrics_of(str(counted.name)))
-    return {f"{counted.name}_{key}": value for key, value in values.items()}
+    return {f"{subset}_{key}": value for key, value in accumulator.compute(*groups).items()}
 
 
 def _count(images: Iterable, accumulator: BravoAccumulator) -> None:

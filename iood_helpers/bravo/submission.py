@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -24,13 +24,14 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ..checks import class_map
-from ..datasets.layouts import BRAVO_LAYOUT, BravoLayout
+from ..datasets.layouts import BRAVO_LAYOUT
 from ..errors import IoodError, SubmissionError
 from ..io import write_atomically, write_json
 from .accumulator import BravoAccumulator, sample_pixels
 from .archives import Members, reading, write_tar
 from .codec import MAX_PIXELS, checked_pair, decode_prediction, decode_samples, encode_prediction, encode_samples
-from .metrics import bravo_aggregates, subset_metrics
+from .metrics import bravo_aggregates
+from .protocol import metrics_of
 
 SAMPLES, ENCODED = "_samples.bin", "_encoded.bin"
 
@@ -117,7 +118,7 @@ def sample_ground_truth(gt_tar: str | Path, out_tar: str | Path, *, progress: bo
         If an archive is damaged or holds no label maps.
     """
     with reading(gt_tar) as members:
-        bases = _bases(members, lambda layout: layout.label)
+        bases = _bases(members)
 
         def files() -> Iterator[tuple[str, bytes]]:
             for base, subset in tqdm(bases.items(), desc="sample", disable=not progress):
@@ -155,7 +156,7 @@ def encode_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | 
     """
     tree = _tree(tree)
     with reading(samples_tar) as members:
-        bases = _bases(members, lambda layout: SAMPLES)
+        bases = _bases(members, SAMPLES)
         pairs = _pairs(tree, bases)
 
         def files() -> Iterator[tuple[str, bytes]]:
@@ -195,7 +196,7 @@ def check_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | P
     """
     tree = _tree(tree)
     with reading(samples_tar) as samples, reading(out_tar) as sent:
-        bases = _bases(samples, lambda layout: SAMPLES)
+        bases = _bases(samples, SAMPLES)
         pairs = _pairs(tree, bases)
         if differing := sorted({base + ENCODED for base in bases} ^ set(sent.names)):
             raise SubmissionError(
@@ -239,7 +240,7 @@ def evaluate_submission(
         If images are missing from the submission (all of them are named), or a file is damaged or has another size.
     """
     with reading(gt_tar) as truth, reading(out_tar) as sent, reading(samples_tar) as samples:
-        bases = _bases(truth, lambda layout: layout.label)
+        bases = _bases(truth)
         for archive, ending, path in ((sent, ENCODED, out_tar), (samples, SAMPLES, samples_tar)):
             missing = [base + ending for base in bases if base + ending not in archive.names]
             if missing:
@@ -262,8 +263,9 @@ def evaluate_submission(
             confidence.ravel()[indices] = levels
             counts[subset].update(label, invalid, classes, confidence)
     results: dict[str, Any] = {}
-    for counted in counts.values():
-        results |= subset_metrics(counted)
+    for subset, counted in counts.items():
+        row = counted.compute(*metrics_of(subset))
+        results |= {f"{subset}_{key}": value for key, value in row.items()}
     return results | bravo_aggregates(results)
 
 
@@ -278,14 +280,14 @@ def inspect_submission(out_tar: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _bases(members: Members, ending: Callable[[BravoLayout], str]) -> dict[str, str]:
-    """Name without ending to subset, for the members that end as ``ending(layout)`` says."""
+def _bases(members: Members, ending: str | None = None) -> dict[str, str]:
+    """Name without ending to subset, for the members with this ending, or for the label maps."""
     found = {}
     for name in members.names:
         for subset, layout in BRAVO_LAYOUT.items():
             inside = name.startswith(f"{layout.folder}/") and (layout.part is None or f"/{layout.part}/" in name)
-            if inside and name.endswith(ending(layout)):
-                found[name.removesuffix(ending(layout))] = subset
+            if inside and name.endswith(ending or layout.label):
+                found[name.removesuffix(ending or layout.label)] = subset
     if not found:
         raise SubmissionError(f"The archive {members.path} holds nothing of the benchmark; check which file it is.")
     return found
@@ -363,27 +365,31 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument("--json", type=Path, help="write all metrics to this file")
     args = parser.parse_args(arguments)
     try:
-        if args.command == "sample":
-            print(sample_ground_truth(args.gt, args.out))
-        elif args.command == "encode":
-            print(encode_submission(args.tree, args.samples, args.out))
-        elif args.command == "check":
-            print(f"{check_submission(args.tree, args.samples, args.submission)} images decode to the predictions")
-        elif args.command == "inspect":
-            for row in inspect_submission(args.submission):
-                height, width = row["size"]
-                print(f"{row['name']}: {height} x {width}, {row['samples']} samples, mean {row['mean_confidence']:.3f}")
-        else:
-            results = evaluate_submission(args.gt, args.submission, args.samples)
-            if args.json:
-                write_json(args.json, results)
-            for name, value in results.items():
-                if not isinstance(value, list):
-                    print(f"{name:<32}{value:.4f}")
+        _execute(args)
     except IoodError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _execute(args: argparse.Namespace) -> None:
+    if args.command == "sample":
+        print(sample_ground_truth(args.gt, args.out))
+    elif args.command == "encode":
+        print(encode_submission(args.tree, args.samples, args.out))
+    elif args.command == "check":
+        print(f"{check_submission(args.tree, args.samples, args.submission)} images decode to the predictions")
+    elif args.command == "inspect":
+        for row in inspect_submission(args.submission):
+            height, width = row["size"]
+            print(f"{row['name']}: {height} x {width}, {row['samples']} samples, mean {row['mean_confidence']:.3f}")
+    else:
+        results = evaluate_submission(args.gt, args.submission, args.samples)
+        if args.json:
+            write_json(args.json, results)
+        for name, value in results.items():
+            if not isinstance(value, list):
+                print(f"{name:<32}{value:.4f}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Mini scenes are stored in the layouts of Cityscapes and BRAVO: one code path rea
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ def load_dataset(
         )
     names = [sample.name for sample in samples]
     if len(set(names)) < len(names):
-        twice = next(one for one, two in zip(names, names[1:], strict=False) if one == two)
+        twice = next(one for one, two in pairwise(names) if one == two)
         raise DatasetError(f"The image {twice} of {name}/{split} below {folder} exists in two formats; remove one.")
     if limit is not None and limit < len(samples):
         chosen = np.arange(limit)

@@ -69,7 +69,7 @@ def from_config(source: str | Path | dict[str, Any], loaded: Checkpoint) -> Enco
 
 
 def _check_windows(test_cfg: dict[str, Any], source: Any) -> None:
-    """mmseg looks at ``test_cfg`` only when it predicts."""
+    """What mmseg would notice only when it predicts."""
     mode, crop, stride = (test_cfg.get(key) for key in ("mode", "crop_size", "stride"))
     if mode in (None, "whole"):
         return

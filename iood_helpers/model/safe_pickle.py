@@ -16,7 +16,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import torch
 
@@ -94,6 +94,8 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class Storage:
+    """A run of numbers in the file, which tensors show parts of."""
+
     dtype: torch.dtype
     key: str
     numel: int
@@ -148,7 +150,7 @@ def _with_keys(load: Callable, step: int) -> Callable:
 class Unpickler(_pickle._Unpickler):
     """Python's own slow unpickler: its memo is a dictionary, where the fast one's grows to the largest index named."""
 
-    dispatch = dict(_pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Callable]] = dict(_pickle._Unpickler.dispatch)
 
     def __init__(self, stream: BinaryIO, path: Path) -> None:
         super().__init__(stream, encoding="utf-8", errors="replace")
@@ -160,6 +162,7 @@ class Unpickler(_pickle._Unpickler):
         return self._file_read(size) if size <= MAX_PICKLE else b""
 
     def load(self) -> Any:
+        """The content of one pickle."""
         self._unframer = _pickle._Unframer(self._bounded_read, self._file_readline)
         self.read, self.readinto = self._unframer.read, self._unframer.readinto
         self.readline = self._unframer.readline
@@ -178,6 +181,7 @@ class Unpickler(_pickle._Unpickler):
         raise CheckpointError(f"The checkpoint {self._path} holds a pickle without an end; ask for the weights alone.")
 
     def find_class(self, module: str, name: str) -> Any:
+        """What stands for a global: a function of this module, a type of number, or a stand-in; nothing is imported."""
         if len(module) + len(name) > MAX_NAME:
             raise pickle.UnpicklingError("a class with a name of a thousand letters")
         known = _KNOWN.get((module, name))
@@ -198,6 +202,7 @@ class Unpickler(_pickle._Unpickler):
         return self._classes[module, name]
 
     def persistent_load(self, pid: Any) -> Storage | StandIn:
+        """The storage that a reference names."""
         kind, dtype, key, _, numel = pid[:5]
         if isinstance(dtype, type) and issubclass(dtype, StandIn):
             return dtype()  # quantized or complex numbers

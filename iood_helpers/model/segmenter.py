@@ -238,7 +238,7 @@ def _cropped(values: Tensor, covered: Sequence[float]) -> np.ndarray:
 def _record_pass(shape: tuple[int, ...]) -> None:
     """Add a line to the file named by ``IOOD_PASS_LOG``, so that the runner can count forward passes."""
     if log := os.environ.get("IOOD_PASS_LOG"):
-        with open(log, "a", encoding="utf-8") as stream:
+        with Path(log).open("a", encoding="utf-8") as stream:
             stream.write(f"{shape[0]}x{shape[1]}\n")
 
 
