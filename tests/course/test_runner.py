@@ -208,7 +208,7 @@ def test_only_from_and_list(toy, capsys):
         (["--profile", "minni"], "Unknown profile 'minni'; known are mini. Did you mean 'mini'?"),
         (["--set", "valeu=1"], "Did you mean 'value'?"),
         (["--set", "value"], "NAME=VALUE"),
-        (["--set", "value=["], "no YAML"),
+        (["--set", "value=["], "not YAML"),
         (["--set", "value=x"], "The parameter value is 'x', but must be a whole number, as its default 1 is."),
         (["--only", "07"], "Unknown notebook '07'"),
     ],
