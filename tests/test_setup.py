@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
-from importlib.metadata import metadata, version
+from importlib.metadata import metadata, packages_distributions, requires, version
 
 import pytest
 import yaml
 from conftest import ROOT
 from lockfile import environment, licenses
+from packaging.requirements import Requirement
 
 LOCK = (ROOT / "requirements.lock").read_text().split()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -38,13 +41,12 @@ def test_the_license_of_every_package_is_listed():
 
 
 def requirements() -> list[str]:
-    return PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+    extras = PROJECT["optional-dependencies"].values()
+    return [line for part in (PROJECT["dependencies"], *extras) for line in part if not line.startswith("iood-helpers")]
 
 
 @pytest.mark.parametrize("requirement", requirements())
 def test_every_dependency_is_locked_within_its_range_and_installed(requirement):
-    from packaging.requirements import Requirement
-
     wanted = Requirement(requirement)
     assert pinned()[wanted.name] in wanted.specifier
     assert version(wanted.name).split("+")[0] == pinned()[wanted.name]
@@ -59,10 +61,65 @@ def test_every_pin_admits_the_oldest_python():
     assert not {name: str(wanted) for name, wanted in asked.items() if oldest not in wanted}
 
 
-def test_importing_the_package_is_light():
-    import subprocess
-    import sys
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
+
+def brought(wanted: Requirement) -> set[str]:
+    """Names of the packages that a requirement brings: its own, and what that asks for."""
+    found = {normal(wanted.name)}
+    for needed in map(Requirement, requires(wanted.name) or []):
+        if not needed.marker or any(needed.marker.evaluate({"extra": extra}) for extra in wanted.extras or {""}):
+            found |= brought(needed)
+    return found
+
+
+PLAIN = """
+import importlib, pkgutil, sys
+from importlib.machinery import PathFinder
+
+absent, find = set(sys.argv[1:]), PathFinder.find_spec
+PathFinder.find_spec = lambda name, *args: None if name.partition(".")[0] in absent else find(name, *args)
+
+import numpy as np
+import iood_helpers
+from iood_helpers import ClassKMeans, PixelEmbedder, load_segmenter, refine_confidence
+
+for module in pkgutil.walk_packages(iood_helpers.__path__, "iood_helpers."):
+    if module.name != "iood_helpers.run" and not module.name.startswith("iood_helpers.course"):
+        importlib.import_module(module.name)
+
+rng = np.random.default_rng(0)
+prediction = load_segmenter("nano").predict(rng.integers(0, 256, (64, 128, 3), dtype=np.uint8))
+embedder = PixelEmbedder()
+pixels = rng.integers(0, 64, (200, 2))
+classes = prediction.classes[tuple(pixels.T)]
+kmeans = ClassKMeans(n_clusters=2).fit(embedder.transform(prediction, pixels), classes)
+print(*refine_confidence(prediction, kmeans, embedder, "published")[0].shape)
+try:
+    import iood_helpers.run
+except ModuleNotFoundError as error:
+    print(error)
+"""
+"""The method, where nothing can be imported but what ``pip install iood-helpers`` brings."""
+
+
+@pytest.mark.slow
+def test_the_method_needs_only_what_the_plain_package_brings():
+    plain = set().union(*map(brought, map(Requirement, PROJECT["dependencies"])))
+    assert {"torch", "zarr"} < plain and not {"jupyterlab", "plotly", "umap-learn", "pytest", "scikit-image"} & plain
+    absent = [
+        module
+        for module, owners in packages_distributions().items()
+        if module not in sys.stdlib_module_names and not (plain | {"iood-helpers"}) & set(map(normal, owners))
+    ]
+    out = subprocess.run([sys.executable, "-c", PLAIN, *absent], capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    shape, message = out.stdout.splitlines()
+    assert shape == "64 128" and message.endswith("pip install 'iood-helpers[book]'")
+
+
+def test_importing_the_package_is_light():
     code = "import sys, iood_helpers; print('torch' in sys.modules, len(iood_helpers.__all__) > 5)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.split() == ["False", "True"]
