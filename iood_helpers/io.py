@@ -98,7 +98,7 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> Path:
         write(temporary)
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except (OSError, SafetensorError) as error:
         reason = _reason(error, (temporary, path, *path.parents))
         if reason is None:
@@ -140,10 +140,10 @@ def _reason(error: OSError | SafetensorError, places: tuple[Path, ...]) -> str |
 def _sweep(path: Path) -> None:
     """Remove temporary files of ``path`` whose processes are gone."""
     pattern = re.compile(rf"\.{re.escape(path.stem)}\.(\d{{1,9}})\.tmp{re.escape(path.suffix)}")
-    for name in os.listdir(path.parent):
-        match = pattern.fullmatch(name)
+    for found in path.parent.iterdir():
+        match = pattern.fullmatch(found.name)
         if match and not _is_alive(int(match[1])):
-            path.with_name(name).unlink(missing_ok=True)
+            found.unlink(missing_ok=True)
 
 
 def _is_alive(pid: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from fuzzing.harness import SHARES, Result, run_all, run_door, told
@@ -38,7 +39,7 @@ def test_the_harness_notices_every_kind_of_fault(broken):
     kinds = {fault["what"]: fault["kind"] for fault in result.faults.values()}
     for way, kind in EXPECTED.items():
         assert kinds[way].startswith(kind), way
-    assert {"memory", "late"} <= kinds.keys() or not os.path.exists("/proc/self/statm")
+    assert {"memory", "late"} <= kinds.keys() or not Path("/proc/self/statm").exists()
 
 
 def test_a_worker_that_dies_costs_its_case_only(broken):

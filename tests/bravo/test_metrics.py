@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import tarfile
 from pathlib import Path
@@ -134,7 +135,7 @@ def test_calibration_error_equals_its_definition(images):
     gt, classes, levels = gt[~invalid], classes[~invalid], levels[~invalid]
     edges = [round(k * 65536 / 15) for k in range(16)]
     expected = 0.0
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         inside = (levels >= low) & (levels < high)
         if inside.any():
             accuracy = (gt == classes)[inside].mean()
@@ -326,13 +327,13 @@ def test_harmonic_mean_refuses(values):
 
 def test_no_error_no_success_no_invalid_pixel():
     gt, invalid, classes, confidence = scene(0)
-    with pytest.raises(MetricsError, match="ACDCfog.*no valid pixel is predicted wrongly"):
+    with pytest.raises(MetricsError, match=r"ACDCfog.*no valid pixel is predicted wrongly"):
         bravo_metrics([(gt, invalid, np.where(gt == 255, 0, gt), confidence)], subset="ACDCfog")
-    with pytest.raises(MetricsError, match="synrain.*no valid pixel is predicted correctly"):
+    with pytest.raises(MetricsError, match=r"synrain.*no valid pixel is predicted correctly"):
         bravo_metrics([(gt, invalid, (gt + 1) % 19, confidence)], subset="synrain")
-    with pytest.raises(MetricsError, match="SMIYC.*no sampled pixel is invalid"):
+    with pytest.raises(MetricsError, match=r"SMIYC.*no sampled pixel is invalid"):
         bravo_metrics([(gt, None, classes, confidence)], subset="SMIYC")
-    with pytest.raises(MetricsError, match="SMIYC.*no sampled pixel is valid"):
+    with pytest.raises(MetricsError, match=r"SMIYC.*no sampled pixel is valid"):
         bravo_metrics([(gt, np.ones_like(invalid), classes, confidence)], subset="SMIYC")
     with pytest.raises(MetricsError, match="in 0 images"):
         bravo_metrics([])
@@ -385,7 +386,7 @@ def test_images_are_maps_with_pixels():
 
 
 @pytest.mark.parametrize(
-    ("position", "value", "words"),
+    "position, value, words",
     [
         (0, 19, r"ground truth.*\[19\]"),
         (2, 19, r"predicted classes.*\[19\]"),
@@ -416,7 +417,7 @@ def test_types_that_are_refused():
 
 
 def test_unknown_subset_and_task(images):
-    with pytest.raises(MetricsError, match="no BRAVO subset 'fog'.*ACDCfog"):
+    with pytest.raises(MetricsError, match=r"no BRAVO subset 'fog'.*ACDCfog"):
         bravo_metrics(images, subset="fog")
     with pytest.raises(MetricsError, match="leave out"):
         bravo_metrics({"ACDCfog": images}, subset="ACDCfog")
@@ -427,7 +428,7 @@ def test_unknown_subset_and_task(images):
 # curves
 
 
-@pytest.mark.parametrize(("task", "key"), [("ood", "auroc_ood"), ("success", "auroc_valid"), ("error", "auroc_valid")])
+@pytest.mark.parametrize("task, key", [("ood", "auroc_ood"), ("success", "auroc_valid"), ("error", "auroc_valid")])
 def test_roc_curve_is_thin_and_keeps_its_area(images, task, key):
     accumulator = BravoAccumulator()
     for image in images:
@@ -440,7 +441,7 @@ def test_roc_curve_is_thin_and_keeps_its_area(images, task, key):
 
 
 @pytest.mark.parametrize(
-    ("task", "key"),
+    "task, key",
     [("ood", "auprc_ood"), ("success", "auprc_success_valid"), ("error", "auprc_error_valid")],
 )
 def test_pr_curve_is_thin_and_keeps_its_area(images, task, key):

@@ -28,12 +28,12 @@ def test_links_to_folders_are_followed_once(tmp_path):
     cityscapes_tree(tmp_path / "there", 3)
     for part in ("leftImg8bit", "gtFine"):
         town = tmp_path / "there/cityscapes" / part / "train/town"
-        os.symlink(town, tmp_path / "here/cityscapes" / part / "train/linked")
-        os.symlink(town, tmp_path / "here/cityscapes" / part / "train/linked-again")
-        os.symlink(tmp_path / "here", town / "back")  # a loop
-    with pytest.warns(UserWarning) as told:
+        (tmp_path / "here/cityscapes" / part / "train/linked").symlink_to(town)
+        (tmp_path / "here/cityscapes" / part / "train/linked-again").symlink_to(town)
+        (town / "back").symlink_to(tmp_path / "here")  # a loop
+    with pytest.warns(UserWarning, match="folders reached a second time") as told:
         found = load_dataset("cityscapes/train", root=tmp_path / "here")
-    assert "folders reached a second time" in str(told[0].message) and len(told) == 1
+    assert len(told) == 1
     assert [s.name.split("/")[0] for s in found] == ["linked"] * 3 + ["town"] * 2
     assert found[0].label() is not None
 
@@ -78,14 +78,14 @@ def test_a_link_that_leads_nowhere_is_an_error(tmp_path):
     cityscapes_tree(tmp_path, 2)
     town = tmp_path / "cityscapes/leftImg8bit/train/bochum"
     for target in (tmp_path / "disk/bochum", town):
-        os.symlink(target, town)
-        with pytest.raises(DatasetError, match="The link .*/bochum leads nowhere"):
+        town.symlink_to(target)
+        with pytest.raises(DatasetError, match=r"The link .*/bochum leads nowhere"):
             load_dataset("cityscapes/train", root=tmp_path)
         town.unlink()
 
 
 @pytest.mark.parametrize(
-    ("dataset", "root"),
+    "dataset, root",
     [
         ("masks/" + "x" * 300, "."),
         ("masks/a\0b", "."),
@@ -139,7 +139,7 @@ def test_a_folder_that_fails_while_it_is_read_is_an_error(tmp_path, monkeypatch)
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(DatasetError, match="cannot be read .Permission denied."):
+    with pytest.raises(DatasetError, match=r"cannot be read .Permission denied."):
         names(tmp_path)
 
 
@@ -148,7 +148,7 @@ def test_labels_are_found_image_by_image(tmp_path):
     cityscapes_tree(tmp_path, 4)
     for number in (1, 3):
         stem = tmp_path / f"cityscapes/gtFine/train/town/town_{number:06d}_000019_gtFine_label"
-        os.remove(f"{stem}TrainIds.png")
+        stem.with_name(stem.name + "TrainIds.png").unlink()
         save(stem.with_name(stem.name + "Ids.png"), np.full((HEIGHT, WIDTH), 26, np.uint8))
     found = load_dataset("cityscapes/train", root=tmp_path)
     assert [s.encoding for s in found] == ["train-ids", "label-ids"] * 2
@@ -202,7 +202,7 @@ def test_a_mask_of_one_bit_has_no_void(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [((255, 0, 0), "holds colours"), (65535, "holds the value 65535"), (300, "holds the value 300")]
+    "value, words", [((255, 0, 0), "holds colours"), (65535, "holds the value 65535"), (300, "holds the value 300")]
 )
 def test_a_mask_whose_values_could_mean_anything_is_refused(tmp_path, value, words):
     """Red would be taken for void, since its largest channel is 255."""

@@ -372,7 +372,7 @@ def test_a_chunk_of_another_column_is_no_chunk(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("shape", [10, 3]), ("data_type", "float64"), ("chunk_key_encoding", {"name": "v2"})]
+    "key, value", [("shape", [10, 3]), ("data_type", "float64"), ("chunk_key_encoding", {"name": "v2"})]
 )
 def test_damaged_metadata_of_columns(tmp_path, key, value):
     small(tmp_path / "store")
@@ -386,7 +386,7 @@ def test_damaged_metadata_of_columns(tmp_path, key, value):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    "key, value",
     [
         ("rows", "15"),
         ("rows", 1.5),
@@ -454,7 +454,7 @@ def test_a_name_that_was_changed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("column", "value"),
+    "column, value",
     [
         ("label", np.full(5, 255)),
         ("label", np.full(5, -1)),
