@@ -33,6 +33,36 @@ def test_environment_yml_pins_the_same():
     assert yaml.safe_load(text)["dependencies"][-1]["pip"] == LOCK
 
 
+WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github/workflows").glob("*.yml")}
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def made(workflow: str, job: str) -> set[str]:
+    """Targets that a job of a workflow makes, those of its matrix included."""
+    about = WORKFLOWS[workflow]["jobs"][job]
+    words = [word for step in about["steps"] for word in re.findall(r"^make (.*)", step.get("run", ""))]
+    named = {target for line in words for target in line.split() if re.fullmatch("[a-z-]+", target)}
+    return named | set(about.get("strategy", {}).get("matrix", {}).get("target", []))
+
+
+def test_workflows_make_targets_that_exist():
+    jobs = {name: made(*name) for name in ((file, job) for file in WORKFLOWS for job in WORKFLOWS[file]["jobs"])}
+    assert set().union(*jobs.values()) <= TARGETS
+    assert jobs["tests", "tests"] == {"test"} and jobs["tests", "lint"] == {"lint", "types"}
+    assert jobs["book", "build"] == {"book"} and {"links", "test-portable"} <= jobs["nightly", "full"]
+
+
+def test_workflows_test_every_python_from_the_oldest_on():
+    pythons = WORKFLOWS["tests"]["jobs"]["tests"]["strategy"]["matrix"]["python"]
+    assert pythons[0] == PROJECT["requires-python"].removeprefix(">=") and len(pythons) == 3
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", ".github/PULL_REQUEST_TEMPLATE.md", ".ci/run"])
+def test_documents_name_targets_that_exist(name):
+    named = re.findall(r"(?:^ *|`)make ((?:[a-z-]+ ?)+)", (ROOT / name).read_text(), re.MULTILINE)
+    assert named and {target for names in named for target in names.split()} <= TARGETS
+
+
 def test_the_license_of_every_package_is_listed():
     for text in ((ROOT / "book" / "licences.md").read_text(), licenses(LOCK)):
         rows = [line.split("|")[1:3] for line in text.splitlines() if line.startswith("| ")][1:]
