@@ -244,6 +244,7 @@ def test_extraction_holds_the_lock_from_the_first_image_on(tmp_path):
     assert seen == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_killed_writer_frees_the_store(tmp_path):
     whole = extract(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
