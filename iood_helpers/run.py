@@ -5,7 +5,7 @@ import sys
 try:
     from .course import runner as _module
 except ModuleNotFoundError as error:
-    remedy = "for the notebooks, pip install 'iood-helpers[book]'"
+    remedy = "the notebooks need the extra [book]: pip install '.[book]' in the checkout"
     raise ModuleNotFoundError(f"{error}; {remedy}", name=error.name) from error
 from .course.runner import *  # noqa: F403  (for editors)
 
