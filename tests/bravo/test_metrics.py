@@ -327,13 +327,13 @@ def test_harmonic_mean_refuses(values):
 
 def test_no_error_no_success_no_invalid_pixel():
     gt, invalid, classes, confidence = scene(0)
-    with pytest.raises(MetricsError, match=r"ACDCfog.*no valid pixel is predicted wrongly"):
+    with pytest.raises(MetricsError, match="ACDCfog.*no valid pixel is predicted wrongly"):
         bravo_metrics([(gt, invalid, np.where(gt == 255, 0, gt), confidence)], subset="ACDCfog")
-    with pytest.raises(MetricsError, match=r"synrain.*no valid pixel is predicted correctly"):
+    with pytest.raises(MetricsError, match="synrain.*no valid pixel is predicted correctly"):
         bravo_metrics([(gt, invalid, (gt + 1) % 19, confidence)], subset="synrain")
-    with pytest.raises(MetricsError, match=r"SMIYC.*no sampled pixel is invalid"):
+    with pytest.raises(MetricsError, match="SMIYC.*no sampled pixel is invalid"):
         bravo_metrics([(gt, None, classes, confidence)], subset="SMIYC")
-    with pytest.raises(MetricsError, match=r"SMIYC.*no sampled pixel is valid"):
+    with pytest.raises(MetricsError, match="SMIYC.*no sampled pixel is valid"):
         bravo_metrics([(gt, np.ones_like(invalid), classes, confidence)], subset="SMIYC")
     with pytest.raises(MetricsError, match="in 0 images"):
         bravo_metrics([])
@@ -417,7 +417,7 @@ def test_types_that_are_refused():
 
 
 def test_unknown_subset_and_task(images):
-    with pytest.raises(MetricsError, match=r"no BRAVO subset 'fog'.*ACDCfog"):
+    with pytest.raises(MetricsError, match="no BRAVO subset 'fog'.*ACDCfog"):
         bravo_metrics(images, subset="fog")
     with pytest.raises(MetricsError, match="leave out"):
         bravo_metrics({"ACDCfog": images}, subset="ACDCfog")

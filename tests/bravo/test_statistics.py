@@ -86,7 +86,7 @@ def test_what_is_refused(accumulators):
         {"accumulators": accumulators, "draws": 0},
         {"accumulators": accumulators, "coverage": 1.0},
     ):
-        with pytest.raises(MetricsError, match=r"bootstrap|interval"):
+        with pytest.raises(MetricsError, match="bootstrap|interval"):
             bootstrap_metrics(**arguments)
     with pytest.raises(MetricsError, match="not defined"):
         bootstrap_metrics([BravoAccumulator("SMIYC"), BravoAccumulator("SMIYC")], ood=True)

@@ -307,7 +307,7 @@ def test_predictions_are_checked_before_anything_is_written(tmp_path):
 def test_a_prediction_is_a_png_whatever_it_is_called(benchmark, tree):
     path = tree / "bravo_synobjs/place/1_pred.png"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 60 40\n%%EOF\n")
-    with pytest.raises(SubmissionError, match=r"1_pred.png cannot be read"):
+    with pytest.raises(SubmissionError, match="1_pred.png cannot be read"):
         encode_submission(tree, benchmark[0] / "samples.tar", tree.parent / "out.tar", progress=False)
 
 
@@ -334,7 +334,7 @@ def test_a_huge_picture_is_refused_by_its_header(tmp_path):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 9_000, 9_000, 8, 0, 0, 0, 0))
-    with pytest.raises(SubmissionError, match=r"x.png has 9000 x 9000 pixels"):
+    with pytest.raises(SubmissionError, match="x.png has 9000 x 9000 pixels"):
         submission._picture(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""), "x.png")
 
 
@@ -346,12 +346,12 @@ def test_the_check_finds_another_pixel(benchmark, tree):
     classes = np.asarray(Image.open(path)).copy()
     classes[3, 7] = (classes[3, 7] + 1) % 19
     path.write_bytes(png(classes))
-    with pytest.raises(SubmissionError, match=r"synobjs/place/1_encoded.bin in .*differs from .*1_pred.png"):
+    with pytest.raises(SubmissionError, match="synobjs/place/1_encoded.bin in .*differs from .*1_pred.png"):
         check_submission(tree, *files, progress=False)
-    with pytest.raises(SubmissionError, match=r"few.tar lacks images.*bravo_synobjs/place/1_encoded.bin"):
+    with pytest.raises(SubmissionError, match="few.tar lacks images.*bravo_synobjs/place/1_encoded.bin"):
         check_submission(tree, files[0], write_tar(tree.parent / "few.tar", {"x": b""}), progress=False)
     more = write_tar(tree.parent / "more.tar", members(files[1]) | {"bravo_synobjs/place/7_encoded.bin": b"x"})
-    with pytest.raises(SubmissionError, match=r"more.tar .*holds others.*: bravo_synobjs/place/7_encoded.bin"):
+    with pytest.raises(SubmissionError, match="more.tar .*holds others.*: bravo_synobjs/place/7_encoded.bin"):
         check_submission(tree, files[0], more, progress=False)
 
 
@@ -359,10 +359,10 @@ def test_the_check_of_a_tree_or_samples_that_do_not_fit(benchmark, tree):
     folder, _ = benchmark
     outside = members(folder / "samples.tar") | {"bravo_synobjs/place/1_samples.bin": encode_samples([0, 40 * 60])}
     other = write_tar(tree.parent / "s.tar", outside)
-    with pytest.raises(SubmissionError, match=r"place/1_encoded.bin .*differs"):
+    with pytest.raises(SubmissionError, match="place/1_encoded.bin .*differs"):
         check_submission(tree, other, folder / "submission.tar", progress=False)
     (tree / "bravo_synobjs/place/1_conf.png").unlink()
-    with pytest.raises(SubmissionError, match=r"lacks 1 files.*place/1_conf.png"):
+    with pytest.raises(SubmissionError, match="lacks 1 files.*place/1_conf.png"):
         check_submission(tree, folder / "samples.tar", folder / "submission.tar", progress=False)
 
 

@@ -233,7 +233,7 @@ def test_missing_folder_and_empty_split(tmp_path):
     with pytest.raises(DatasetError, match=r"cityscapes/train-calibration .* holds no images"):
         load_dataset("cityscapes", "train-calibration", tmp_path)
     (tmp_path / "bravo/bravo_synobjs").mkdir(parents=True)
-    with pytest.raises(DatasetError, match=r"bravo/synobjs .* holds no images"):
+    with pytest.raises(DatasetError, match="bravo/synobjs .* holds no images"):
         load_dataset("bravo", "synobjs", tmp_path)
 
 
@@ -241,11 +241,11 @@ def test_image_without_label_or_mask(tmp_path):
     cityscapes_tree(tmp_path, 3)
     gone = tmp_path / "cityscapes/gtFine/train/town/town_000001_000019_gtFine_labelTrainIds.png"
     gone.unlink()
-    with pytest.raises(DatasetError, match=r"town_000001_000019.* has no label file"):
+    with pytest.raises(DatasetError, match="town_000001_000019.* has no label file"):
         load_dataset("cityscapes", "train", tmp_path)
     bravo_tree(tmp_path, "SMIYC")
     (tmp_path / "bravo/bravo_SMIYC/deep/test/b_labels_semantic.png").unlink()
-    with pytest.raises(DatasetError, match=r"b.png has no mask"):
+    with pytest.raises(DatasetError, match="b.png has no mask"):
         load_dataset("bravo", "SMIYC", tmp_path)
 
 
@@ -255,7 +255,7 @@ def test_one_image_in_two_formats(tmp_path):
         tmp_path / "cityscapes/leftImg8bit/train/town/town_000001_000019_leftImg8bit.jpg",
         colors(),
     )
-    with pytest.raises(DatasetError, match=r"town_000001_000019 .* two formats"):
+    with pytest.raises(DatasetError, match="town_000001_000019 .* two formats"):
         load_dataset("cityscapes", "train", tmp_path)
 
 

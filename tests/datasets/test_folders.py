@@ -28,9 +28,9 @@ def test_links_to_folders_are_followed_once(tmp_path):
     cityscapes_tree(tmp_path / "there", 3)
     for part in ("leftImg8bit", "gtFine"):
         town = tmp_path / "there/cityscapes" / part / "train/town"
-        (tmp_path / "here/cityscapes" / part / "train/linked").symlink_to(town)
-        (tmp_path / "here/cityscapes" / part / "train/linked-again").symlink_to(town)
-        (town / "back").symlink_to(tmp_path / "here")  # a loop
+        os.symlink(town, tmp_path / "here/cityscapes" / part / "train/linked")
+        os.symlink(town, tmp_path / "here/cityscapes" / part / "train/linked-again")
+        os.symlink(tmp_path / "here", town / "back")  # a loop
     with pytest.warns(UserWarning, match="folders reached a second time") as told:
         found = load_dataset("cityscapes/train", root=tmp_path / "here")
     assert len(told) == 1
@@ -78,8 +78,8 @@ def test_a_link_that_leads_nowhere_is_an_error(tmp_path):
     cityscapes_tree(tmp_path, 2)
     town = tmp_path / "cityscapes/leftImg8bit/train/bochum"
     for target in (tmp_path / "disk/bochum", town):
-        town.symlink_to(target)
-        with pytest.raises(DatasetError, match=r"The link .*/bochum leads nowhere"):
+        os.symlink(target, town)
+        with pytest.raises(DatasetError, match="The link .*/bochum leads nowhere"):
             load_dataset("cityscapes/train", root=tmp_path)
         town.unlink()
 
@@ -139,7 +139,7 @@ def test_a_folder_that_fails_while_it_is_read_is_an_error(tmp_path, monkeypatch)
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(DatasetError, match=r"cannot be read .Permission denied."):
+    with pytest.raises(DatasetError, match="cannot be read .Permission denied."):
         names(tmp_path)
 
 
@@ -148,7 +148,7 @@ def test_labels_are_found_image_by_image(tmp_path):
     cityscapes_tree(tmp_path, 4)
     for number in (1, 3):
         stem = tmp_path / f"cityscapes/gtFine/train/town/town_{number:06d}_000019_gtFine_label"
-        stem.with_name(stem.name + "TrainIds.png").unlink()
+        os.remove(f"{stem}TrainIds.png")
         save(stem.with_name(stem.name + "Ids.png"), np.full((HEIGHT, WIDTH), 26, np.uint8))
     found = load_dataset("cityscapes/train", root=tmp_path)
     assert [s.encoding for s in found] == ["train-ids", "label-ids"] * 2

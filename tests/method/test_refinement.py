@@ -203,7 +203,7 @@ def test_recalibration_keeps_the_ranking(prediction, kmeans, embedder):
 def test_bad_input(prediction, kmeans, embedder):
     with pytest.raises(RefinementError, match="Unknown mode 'soft'"):
         refine_confidence(prediction, kmeans, embedder, mode="soft")
-    with pytest.raises(RefinementError, match=r"no option 'gate'.*strength"):
+    with pytest.raises(RefinementError, match="no option 'gate'.*strength"):
         refine_confidence(prediction, kmeans, embedder, gate=0.5)
     with pytest.raises(RefinementError, match="have 3 numbers, but the clusters were fitted on 12"):
         refine_confidence(prediction, kmeans, PixelEmbedder((0,)))

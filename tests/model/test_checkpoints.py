@@ -215,7 +215,7 @@ def other_classes():
 
 @pytest.mark.parametrize("meta", other_classes())
 def test_other_classes_are_refused_with_their_names(weights, tmp_path, meta):
-    with pytest.raises(CheckpointError, match=r"than the 19 of Cityscapes: wall, building, sky.*150 in all"):
+    with pytest.raises(CheckpointError, match="than the 19 of Cityscapes: wall, building, sky.*150 in all"):
         load_checkpoint(saved(tmp_path / "w.pth", {"meta": meta, "state_dict": weights}))
 
 
@@ -399,7 +399,7 @@ def test_a_tensor_larger_than_what_is_stored_is_refused(tmp_path):
 
 def test_limits_can_be_set(monkeypatch):
     monkeypatch.setenv("IOOD_MAX_CHECKPOINT_GB", "0.001")
-    with pytest.raises(CheckpointError, match=r"larger than 0.001 GiB; set IOOD_MAX_CHECKPOINT_GB"):
+    with pytest.raises(CheckpointError, match="larger than 0.001 GiB; set IOOD_MAX_CHECKPOINT_GB"):
         load_checkpoint(NANO)
 
 
@@ -457,7 +457,7 @@ def test_files_of_one_name_at_two_addresses_are_two(server, weights):
 def test_a_login_page_is_not_kept(server):
     folder, url = server
     (folder / "w.pth").write_text("<html>Please log in</html>")
-    with pytest.raises(CheckpointError, match=r"no checkpoint .a login page"):
+    with pytest.raises(CheckpointError, match="no checkpoint .a login page"):
         load_checkpoint(f"{url}/w.pth")
     saved(folder / "w.pth", {"x.weight": torch.ones(2)})
     assert load_checkpoint(f"{url}/w.pth").state_dict["x.weight"].tolist() == [1, 1]

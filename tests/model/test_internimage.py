@@ -246,7 +246,7 @@ def test_mmseg_inference_uses_the_backbone(tmp_path):
 
 
 def test_unknown_size_and_bad_lists():
-    with pytest.raises(CheckpointError, match=r"Unknown InternImage size 'xxl'.*nano"):
+    with pytest.raises(CheckpointError, match="Unknown InternImage size 'xxl'.*nano"):
         model_config("xxl")
     with pytest.raises(ValueError, match="4 depths but 3 groups"):
         InternImage(groups=(1, 2, 4))
