@@ -65,14 +65,14 @@ bench: setup  ## measure ours beside the plain way, into benchmarks/RESULTS.md
 lint: setup  ## rules, layout, notebooks without outputs, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	$(BIN)/nbstripout --keep-id --verify notebooks/*.ipynb
 	$(BIN)/codespell
 
 types: setup
 	$(BIN)/mypy
 
 format: setup
-	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/nbstripout notebooks/*.ipynb
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
 lock: setup  ## write what is installed into requirements.lock and environment.yml
 	$(BIN)/python tests/support/lockfile.py --write
