@@ -232,7 +232,7 @@ def evaluate_submission(
     Returns
     -------
     dict
-        As :func:`iood_helpers.bravo_metrics` gives it for a mapping of subsets.
+        As :func:`.bravo_metrics` gives it for a mapping of subsets.
 
     Raises
     ------

@@ -47,7 +47,7 @@ def profiles() -> list[str]:
 
 
 def declared_parameters(name: str) -> dict[str, Any]:
-    """Names and defaults in the ``parameters`` cell of a notebook; see :func:`.parameters.declared`."""
+    """Names and defaults in the ``parameters`` cell of a notebook; see ``parameters.declared``."""
     return given.declared(NOTEBOOKS / f"{name}.ipynb")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import tarfile
 from pathlib import Path
@@ -140,7 +141,7 @@ def test_calibration_error_equals_its_definition(images):
     gt, classes, levels = gt[~invalid], classes[~invalid], levels[~invalid]
     edges = [round(k * 65536 / 15) for k in range(16)]
     expected = 0.0
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         inside = (levels >= low) & (levels < high)
         if inside.any():
             accuracy = (gt == classes)[inside].mean()
@@ -391,7 +392,7 @@ def test_images_are_maps_with_pixels():
 
 
 @pytest.mark.parametrize(
-    ("position", "value", "words"),
+    "position, value, words",
     [
         (0, 19, r"ground truth.*\[19\]"),
         (2, 19, r"predicted classes.*\[19\]"),
@@ -433,7 +434,7 @@ def test_unknown_subset_and_task(images):
 # curves
 
 
-@pytest.mark.parametrize(("task", "key"), [("ood", "auroc_ood"), ("success", "auroc_valid"), ("error", "auroc_valid")])
+@pytest.mark.parametrize("task, key", [("ood", "auroc_ood"), ("success", "auroc_valid"), ("error", "auroc_valid")])
 def test_roc_curve_is_thin_and_keeps_its_area(images, task, key):
     accumulator = BravoAccumulator()
     for image in images:
@@ -446,7 +447,7 @@ def test_roc_curve_is_thin_and_keeps_its_area(images, task, key):
 
 
 @pytest.mark.parametrize(
-    ("task", "key"),
+    "task, key",
     [("ood", "auprc_ood"), ("success", "auprc_success_valid"), ("error", "auprc_error_valid")],
 )
 def test_pr_curve_is_thin_and_keeps_its_area(images, task, key):

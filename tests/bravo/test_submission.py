@@ -372,8 +372,8 @@ def test_the_check_finds_another_pixel(benchmark, tree):
 def test_the_check_of_a_tree_or_samples_that_do_not_fit(benchmark, tree):
     folder, _ = benchmark
     outside = members(folder / "samples.tar") | {"bravo_synobjs/place/1_samples.bin": encode_samples([0, 40 * 60])}
+    other = write_tar(tree.parent / "s.tar", outside)
     with pytest.raises(SubmissionError, match="place/1_encoded.bin .*differs"):
-        other = write_tar(tree.parent / "s.tar", outside)
         check_submission(tree, other, folder / "submission.tar", progress=False)
     (tree / "bravo_synobjs/place/1_conf.png").unlink()
     with pytest.raises(SubmissionError, match="lacks 1 files.*place/1_conf.png"):

@@ -110,7 +110,7 @@ def test_interrupted_runs_end_at_once_and_go_on(course, number, code, at_work):
 
 def test_a_signal_waits_for_its_moment_and_is_not_lost():
     number, reached = signal.SIGINT, []
-    with pytest.raises(KeyboardInterrupt), kernels._signals_kept() as handle:
+    with pytest.raises(KeyboardInterrupt), kernels._signals_kept() as handle:  # noqa: PT012  (how far it comes)
         os.kill(os.getpid(), number)
         reached.append("no exception at the place where the signal came")
         handle()

@@ -244,6 +244,7 @@ def test_extraction_holds_the_lock_from_the_first_image_on(tmp_path):
     assert seen == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_killed_writer_frees_the_store(tmp_path):
     whole = extract(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -372,7 +373,7 @@ def test_a_chunk_of_another_column_is_no_chunk(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("shape", [10, 3]), ("data_type", "float64"), ("chunk_key_encoding", {"name": "v2"})]
+    "key, value", [("shape", [10, 3]), ("data_type", "float64"), ("chunk_key_encoding", {"name": "v2"})]
 )
 def test_damaged_metadata_of_columns(tmp_path, key, value):
     small(tmp_path / "store")
@@ -386,7 +387,7 @@ def test_damaged_metadata_of_columns(tmp_path, key, value):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    "key, value",
     [
         ("rows", "15"),
         ("rows", 1.5),
@@ -454,7 +455,7 @@ def test_a_name_that_was_changed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("column", "value"),
+    "column, value",
     [
         ("label", np.full(5, 255)),
         ("label", np.full(5, -1)),

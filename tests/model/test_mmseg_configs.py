@@ -137,7 +137,7 @@ def test_maps_of_a_padded_image_end_where_the_image_ends(tmp_path, image):
 
 def test_windows_leave_features_whole_and_average_logits(tmp_path, image):
     model = config(**CONFIGS["windows"])
-    sliding, right = segmenter_and_truth(model, tmp_path / "w.pth", image)
+    sliding, _ = segmenter_and_truth(model, tmp_path / "w.pth", image)
     whole = load_segmenter(config(), tmp_path / "w.pth").predict(image)
     found = sliding.predict(image)
     for one, other in zip((*found.features, found.decoder), (*whole.features, whole.decoder), strict=True):
