@@ -21,6 +21,7 @@ from torch import Tensor
 from ..datasets.labels import CLASS_NAMES
 from ..errors import CheckpointError
 from ..io import cache_dir, checkpoints_dir
+from . import efficientvit_zoo
 from .sizes import SIZES
 from .torch_files import max_bytes, opened
 from .unpickling import StandIn, StoredTensor
@@ -42,6 +43,8 @@ OFFICIAL = {
     for name in SHA256
     for _, size, data in [name.split("-")]
 }
+OFFICIAL |= efficientvit_zoo.URLS
+SHA256 |= efficientvit_zoo.SHA256
 """Names of official checkpoints and where they are. Not reachable while this was written, so never opened by a test."""
 
 ADE20K = {
@@ -76,7 +79,7 @@ class Checkpoint:
     meta
         What the file says of itself (plain values; foreign objects are stand-ins that do nothing).
     size
-        Name of the InternImage size that the weights fit ("nano", "t", ..., "xl"), or None.
+        Name of the size that the weights fit ("nano", "t", ..., "xl" of InternImage, "efficientvit-b0"), or None.
     num_classes
         Rows of the (last) classifier, or None if there is none.
     stored
@@ -98,7 +101,7 @@ def known_checkpoints() -> list[str]:
 
 
 def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
-    """File of a checkpoint; downloads it once if the source is a URL or an official name.
+    """File of a checkpoint; downloads it once if the source is a URL, or an official name that ``IOOD_DATA`` lacks.
 
     Parameters
     ----------
@@ -114,6 +117,8 @@ def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
         If the name is unknown, the file does not exist, or the download fails or has another checksum.
     """
     text = str(source)
+    if local := efficientvit_zoo.below_data_root(text):
+        return local
     if _is_download(text):
         return _download(OFFICIAL.get(text, text), sha256 or SHA256.get(text))
     try:
@@ -178,7 +183,7 @@ def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint
         state dict, has weights that are NaN, infinite, sparse or quantized, or was trained for other classes than
         the 19 of Cityscapes.
     """
-    path = find_checkpoint(source, sha256)
+    path, sha256 = find_checkpoint(source, sha256), sha256 or SHA256.get(str(source))
     if path.stat().st_size > max_bytes():
         raise CheckpointError(
             f"The checkpoint {path} is larger than {max_bytes() / 2**30:g} GiB; set IOOD_MAX_CHECKPOINT_GB "
@@ -187,7 +192,7 @@ def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint
     try:
         loaded = _load(path)
     except CheckpointError:
-        if _is_download(str(source)):  # half a file, say: not to be met again
+        if _is_download(str(source)) and cache_dir() in path.parents:  # half a file, say: not to be met again
             path.unlink(missing_ok=True)
         raise
     except OSError as error:
@@ -204,7 +209,9 @@ def _load(path: Path) -> Checkpoint:
     checksum = file_sha256(path)
     safetensors = path.suffix == ".safetensors" or _start(path)[8:] == b"{"
     state, meta, stored = (_read_safetensors if safetensors else _read_torch)(path)
-    return Checkpoint(path, checksum, state, meta, guess_size(state), _rows(state), stored)
+    state = efficientvit_zoo.mmseg_names(state)
+    size = guess_size(state) or efficientvit_zoo.guess_size(state)
+    return Checkpoint(path, checksum, state, meta, size, _rows(state), stored)
 
 
 def _rows(state: Mapping[str, Tensor]) -> int | None:

@@ -38,9 +38,9 @@ class Prediction:
     confidence
         Maximum soft-max probability, (H, W) float32, 0..1.
     logits
-        Classifier output before upsampling, (19, h, w) float32, h and w about a quarter of H and W.
+        Classifier output before upsampling, (19, h, w) float32, in cells of the network's own stride (4 or 8, mostly).
     features
-        Backbone maps at strides 4, 8, 16, 32: four arrays (C_k, h_k, w_k) float32.
+        Backbone maps from the finest to the coarsest, as many as the backbone gives: (C_k, h_k, w_k) float32.
     decoder
         Input of the classifier, (D, h, w) float32.
     """
@@ -220,7 +220,7 @@ def _alike(found: Tensor, wanted: Tensor, precision: Precision) -> bool:
 def _cropped(values: Tensor, covered: Sequence[float]) -> np.ndarray:
     """The cells of a map (C, h, w) that an image covers, of which it fills these shares of the sides."""
     rows, columns = (-int(-n * share // 1) for n, share in zip(values.shape[1:], covered, strict=True))
-    return values[:, :rows, :columns].contiguous().cpu().numpy()
+    return values[:, :rows, :columns].float().contiguous().cpu().numpy()
 
 
 def _record_pass(shape: tuple[int, ...]) -> None:
@@ -265,8 +265,8 @@ def load_segmenter(
         the process keeps freed memory for reuse (:mod:`iood_helpers.model.fast.malloc` says why, and how to choose).
     precision
         ``"bfloat16"`` keeps the weights of products (half the memory) and their inputs to 8 binary digits; the residual
-        sums, the sampling of DCNv3 and UPerNet's classifier stay in float32. Faster where the processor multiplies
-        bfloat16 faster (matrix units), and only there. Do not mix precisions between fitting and predicting.
+        sums and the sampling of InternImage and UPerNet's classifier stay in float32. Faster where the processor
+        multiplies bfloat16 faster (matrix units), and only there. Do not mix precisions between fitting and predicting.
     sha256
         Expected checksum of the file if it is downloaded.
 
