@@ -20,6 +20,7 @@ from sklearn.decomposition import PCA
 from ..checks import MAX_SEED, finite, vectors, whole
 from ..errors import EmbeddingError
 from .fitted import load_fitted, save_fitted
+from .levels import ALL_LEVELS, Level, checked_levels, level_map
 
 if TYPE_CHECKING:
     from ..model.segmenter import Prediction
@@ -29,9 +30,8 @@ FITTED = ("mean_", "scale_", "weight_", "bias_")
 BATCH_PIXELS = 16_384
 MAX_DIM = 65_536
 DEFAULT_DIM = {"random": PUBLISHED_DIM, "pca": 64}
-Level = int | Literal["decoder", "logits"]
-ALL_LEVELS: tuple[Level, ...] = (0, 1, 2, 3, "decoder", "logits")
-"""Everything that a prediction offers: the pyramid, finest first, what the classifier sees, and what it says."""
+
+__all__ = ["ALL_LEVELS", "Level", "PixelEmbedder", "grid_pixels", "sample_bilinear"]
 
 
 def sample_bilinear(feature: np.ndarray, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -107,8 +107,9 @@ class PixelEmbedder:
     Parameters
     ----------
     levels
-        Levels of the pyramid (0 finest .. 3 coarsest), "decoder" (what the classifier sees) and "logits" (what it
-        says), concatenated.
+        Feature maps by number (0 is the finest) or stride ("stride8"), "decoder" (what the classifier sees) and
+        "logits" (what it says), concatenated. A network may offer any number of maps: where it lacks one that is
+        asked for, :meth:`transform` says what it has.
     projection
         None; "random": a 1x1 convolution with PyTorch's default initialisation, as the published code uses untrained;
         "pca": fitted by :meth:`fit`.
@@ -122,7 +123,7 @@ class PixelEmbedder:
     Raises
     ------
     EmbeddingError
-        If a level or projection is unknown, a level is there twice, or ``dim`` or ``seed`` is no possible number.
+        If a level or projection is none, a level is there twice, or ``dim`` or ``seed`` is no possible number.
     """
 
     def __init__(
@@ -134,7 +135,7 @@ class PixelEmbedder:
         standardize: bool = False,
         seed: int = 0,
     ) -> None:
-        self.levels = _levels(levels)
+        self.levels = checked_levels(levels)
         if projection not in (None, "random", "pca"):
             raise EmbeddingError(f"Unknown projection {projection!r}; use None, 'random' or 'pca'.")
         if dim is not None and projection is None:
@@ -222,7 +223,8 @@ class PixelEmbedder:
         Raises
         ------
         EmbeddingError
-            If features hold NaN, pixels lie outside the image, or :meth:`fit` is still to be called.
+            If the prediction lacks a level, features hold NaN, pixels lie outside the image, or :meth:`fit` is still
+            to be called.
         """
         pixels = _inside(pixels, prediction.shape)
         out = None
@@ -267,7 +269,7 @@ class PixelEmbedder:
         return standard if self.weight_ is None else standard @ self.weight_.T + self.bias_
 
     def transform_grid(self, prediction: Prediction) -> np.ndarray:
-        """Vectors at the centres of the cells of the finest map (stride 4): (h, w, D) float32."""
+        """Vectors at the centres of the cells of the logits, whatever their stride: (h, w, D) float32."""
         grid = prediction.logits.shape[1:]
         return self.transform(prediction, grid_pixels(grid, prediction.shape)).reshape(*grid, -1)
 
@@ -324,11 +326,9 @@ class PixelEmbedder:
     def _maps(self, prediction: Prediction) -> list[np.ndarray]:
         maps = []
         for level in self.levels:
-            if not isinstance(level, str) and level >= len(prediction.features):
-                raise EmbeddingError(f"There is no level {level}: the segmenter has {len(prediction.features)} levels.")
-            values = getattr(prediction, level) if isinstance(level, str) else prediction.features[level]
             with np.errstate(over="ignore"):  # what overflows is found below
-                maps.append(np.asarray(values, np.float32))  # networks in half precision give half-precision maps
+                # networks in half precision give half-precision maps
+                maps.append(np.asarray(level_map(prediction, level), np.float32))
             if not np.isfinite(maps[-1]).all():
                 raise EmbeddingError(
                     f"The features of level {level} hold NaN or infinite values; check image and checkpoint."
@@ -374,17 +374,3 @@ def _reader(
         projected = rows @ weight.T
         return lambda pixels: _weighted(projected, *_neighbors(shape, pixels, size))
     return lambda pixels: _weighted(rows, *_neighbors(shape, pixels, size)) @ weight.T.numpy()
-
-
-def _levels(levels: Sequence[Level]) -> tuple[Level, ...]:
-    """Levels as Python's values, each known and there once."""
-    try:
-        plain = tuple(int(v) if isinstance(v, np.integer) else v for v in levels)
-    except TypeError:
-        plain = ()
-    known = [isinstance(v, int | str) and not isinstance(v, bool) and v in ALL_LEVELS for v in plain]
-    if not plain or isinstance(levels, str) or not all(known) or len(set(plain)) < len(plain):
-        raise EmbeddingError(
-            f"Levels {levels!r} are not understood; choose from 0 to 3, 'decoder' and 'logits', each at most once."
-        )
-    return plain

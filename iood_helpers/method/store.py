@@ -19,13 +19,14 @@ from ..datasets.labels import NUM_CLASSES, VOID
 from ..errors import EmbeddingError
 from ..io import plain, write_json
 from .columns import PROJECTED, ROW_COLUMNS, Columns, Embeddings, checked, column_of
-from .embedder import MAX_DIM, Level, PixelEmbedder, grid_pixels
+from .embedder import MAX_DIM, PixelEmbedder, grid_pixels
+from .levels import Level, level_of
 from .progress import (
     FORMAT,
-    LEVELS,
     claim,
     digest,
     fingerprint,
+    is_column,
     read_progress,
     refuse_another,
     write_progress,
@@ -85,8 +86,8 @@ class EmbeddingStore:
         path = Path(path).expanduser()
         levels = dim if isinstance(dim, Mapping) else {PROJECTED: dim}
         widths = {str(level): whole("dim", width, 1, MAX_DIM, EmbeddingError) for level, width in levels.items()}
-        if not widths or any(level not in LEVELS for level in widths):
-            raise EmbeddingError(f"A store has levels out of {LEVELS}, not {list(widths)}.")
+        if not widths or not all(map(is_column, widths)):
+            raise EmbeddingError(f"A store has levels of a prediction or {PROJECTED!r}, not {list(widths)}.")
         store, lock = cls._complete(path, parameters, images), ExitStack()
         try:
             if store is None:
@@ -189,7 +190,7 @@ class EmbeddingStore:
     @property
     def widths(self) -> dict[Level | str, int]:
         """Level to numbers per vector."""
-        return {int(level) if level.isdigit() else level: width for level, width in self._widths.items()}
+        return {level if level == PROJECTED else level_of(level): width for level, width in self._widths.items()}
 
     @property
     def is_complete(self) -> bool:
@@ -304,7 +305,7 @@ def extract_embeddings(
 ) -> EmbeddingStore:
     """Draw pixels of every class over all images of a split and store their embeddings.
 
-    Each image gives at most ``oversampling * n_per_class / images`` pixels per class, at cells of the stride-4 grid;
+    Each image gives at most ``oversampling * n_per_class / images`` pixels per class, at cells of the logits' grid;
     the factor makes up for classes that occur in few images. Interrupted and started again, it goes on where it was
     and gives the same store, since each image has its own random stream. Which pixels are drawn does not depend on the
     embedder.

@@ -17,7 +17,7 @@ def random_state(shapes: Mapping[str, Sequence[int]], seed: int = 0) -> dict[str
             values = np.int64(0)
         elif name.endswith("running_var"):
             values = rng.uniform(0.5, 1.5, shape)
-        elif len(shape) == 4:
+        elif len(shape) > 1:
             values = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
         elif name.endswith(".weight"):
             values = rng.uniform(0.5, 1, shape)
