@@ -96,7 +96,11 @@ class Checkpoint:
 
 
 def known_checkpoints() -> list[str]:
-    """Names that :func:`find_checkpoint` knows."""
+    """Names that :func:`find_checkpoint` knows.
+
+    ``nano`` and ``nano-camvid`` ship with the project (their cards tell the licences). ``internimage-*`` (MIT) and
+    ``efficientvit-*`` (Apache-2.0) are their authors', trained on Cityscapes, whose terms are non-commercial.
+    """
     return [*SHIPPED, *OFFICIAL]
 
 
