@@ -69,7 +69,7 @@ def cache_dir() -> Path:
     return folder
 
 
-def write_atomically(path: str | Path, write: Callable[[Path], None]) -> Path:
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let ``write`` fill a temporary file beside ``path`` and rename it when it is complete and on the disk.
 
     Parameters
