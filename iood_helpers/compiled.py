@@ -1,4 +1,4 @@
-"""numba's compiler, with a cache where there is a place for one."""
+"""numba's compiler, with a cache where there is a place for one. numba is required: no slower way takes its place."""
 
 from __future__ import annotations
 

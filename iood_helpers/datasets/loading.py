@@ -1,4 +1,4 @@
-"""The door for images: mini scenes, Cityscapes, CamVid, BRAVO and folders with masks, all as ``Sample``.
+"""Loading: mini scenes, Cityscapes, CamVid, BRAVO and folders with masks, all as ``Sample``.
 
 Mini scenes are stored in the layouts of Cityscapes and BRAVO: one code path reads shipped and real data.
 """
@@ -13,33 +13,9 @@ import numpy as np
 from ..errors import DatasetError
 from ..io import mini_dir
 from . import layouts
-from .images import FORMATS, read_image
-from .labels import (
-    CAMVID_NAMES,
-    CAMVID_TO_CITYSCAPES,
-    CAMVID_VOID,
-    CITYSCAPES_TO_CAMVID,
-    camvid_classes,
-)
-from .layouts import BRAVO_LAYOUT, MINI_LAYOUT, OWN_SUBSETS, BravoLayout
+from .images import FORMATS
+from .layouts import BRAVO_LAYOUT, MINI_LAYOUT
 from .samples import Dataset, Sample
-
-__all__ = [
-    "BRAVO_LAYOUT",
-    "CAMVID_NAMES",
-    "CAMVID_TO_CITYSCAPES",
-    "CAMVID_VOID",
-    "CITYSCAPES_TO_CAMVID",
-    "DATASETS",
-    "MINI_LAYOUT",
-    "OWN_SUBSETS",
-    "BravoLayout",
-    "Dataset",
-    "Sample",
-    "camvid_classes",
-    "load_dataset",
-    "read_image",
-]
 
 CALIBRATION_EVERY = 5
 """Every fifth training image in sorted order belongs to ``train-calibration``, the rest to ``train-fit``."""
@@ -71,8 +47,9 @@ def load_dataset(
     split : str
         See ``DATASETS``. ``train-fit`` and ``train-calibration`` divide the sorted ``train`` images 4:1
         (every fifth is for calibration). For "masks" the name of a folder of photographs ``X.jpg`` or
-        ``X.png`` with anomaly masks ``X_mask.png`` (0 ordinary, 255 void, else anomaly; there is no label map).
-    root : path, optional
+        ``X.png`` with anomaly masks ``X_mask.png`` (0 in-distribution, 255 void, else anomaly; there is no
+        label map).
+    root : str or Path, optional
         The folder that holds ``cityscapes/``, ``camvid/``, ``bravo/`` or the folder of masks. Default: the
         shipped scenes for "mini", else the environment variable ``IOOD_DATA``.
     limit : int, optional

@@ -16,15 +16,10 @@ from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_s
 
 from iood_helpers.bravo import histograms as ranking
 from iood_helpers.bravo import metrics
-from iood_helpers.bravo.metrics import (
-    OOD_METRICS,
-    SEMANTIC_METRICS,
-    BravoAccumulator,
-    bravo_metrics,
-    harmonic_mean,
-    per_class_iou,
-    sample_pixels,
-)
+from iood_helpers.bravo.accumulator import BravoAccumulator, per_class_iou
+from iood_helpers.bravo.metrics import bravo_metrics, harmonic_mean
+from iood_helpers.bravo.protocol import OOD_METRICS, SEMANTIC_METRICS
+from iood_helpers.bravo.sampling import sample_pixels
 from iood_helpers.datasets import BRAVO_LAYOUT
 from iood_helpers.errors import MetricsError
 

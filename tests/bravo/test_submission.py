@@ -14,9 +14,9 @@ from conftest import GOLDEN
 from PIL import Image
 
 from iood_helpers.bravo import codec, submission
-from iood_helpers.bravo.accumulator import sample_pixels
 from iood_helpers.bravo.codec import decode_prediction, decode_samples, encode_prediction, encode_samples
 from iood_helpers.bravo.metrics import bravo_metrics
+from iood_helpers.bravo.sampling import sample_pixels
 from iood_helpers.bravo.submission import (
     check_submission,
     encode_submission,
@@ -326,7 +326,7 @@ def test_a_prediction_with_a_flipped_bit_is_read_as_it_was_or_refused(tmp_path):
     assert refused > 100
 
 
-def test_a_huge_picture_is_refused_by_its_header(tmp_path):
+def test_a_huge_image_is_refused_by_its_header(tmp_path):
     import struct
     import zlib
 
@@ -335,7 +335,7 @@ def test_a_huge_picture_is_refused_by_its_header(tmp_path):
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 9_000, 9_000, 8, 0, 0, 0, 0))
     with pytest.raises(SubmissionError, match="x.png has 9000 x 9000 pixels"):
-        submission._picture(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""), "x.png")
+        submission._image(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""), "x.png")
 
 
 def test_the_check_finds_another_pixel(benchmark, tree):
@@ -394,7 +394,7 @@ def test_predictions_stay_in_their_tree(tmp_path, name):
         lambda: submission.write_prediction(tmp_path / "t", "bravo/synobjs", name, np.zeros(SIZE, int), np.ones(SIZE)),
         lambda: submission.read_prediction(tmp_path / "t", "bravo/synobjs", name),
     ):
-        with pytest.raises(SubmissionError, match="leads out of the tree"):
+        with pytest.raises(SubmissionError, match="points outside the tree"):
             door()
     assert not list(tmp_path.iterdir())
 

@@ -79,7 +79,7 @@ def test_a_link_that_leads_nowhere_is_an_error(tmp_path):
     town = tmp_path / "cityscapes/leftImg8bit/train/bochum"
     for target in (tmp_path / "disk/bochum", town):
         os.symlink(target, town)
-        with pytest.raises(DatasetError, match="The link .*/bochum leads nowhere"):
+        with pytest.raises(DatasetError, match="The target of the link .*/bochum does not exist"):
             load_dataset("cityscapes/train", root=tmp_path)
         town.unlink()
 
@@ -286,19 +286,3 @@ def test_a_folder_for_downloads_that_cannot_be_made_is_named(tmp_path, monkeypat
     monkeypatch.setenv("IOOD_CACHE_DIR", "~/here")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert paths.cache_dir() == tmp_path / "here"
-
-
-def test_without_a_place_for_a_cache_the_kernels_are_compiled_all_the_same(tmp_path, monkeypatch):
-    from iood_helpers import compiled
-
-    asked = []
-
-    def njit(**options):
-        asked.append(options)
-        if options.pop("cache", False):
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda function: function
-
-    monkeypatch.setattr(compiled, "njit", njit)
-    assert compiled.compiled(nogil=True)(abs)(-3) == 3
-    assert asked[-1] == {"nogil": True} and len(asked) == 2
