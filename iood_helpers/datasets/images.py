@@ -14,7 +14,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from ..errors import DatasetError
 
 MIN_SIDE = 32
-"""Smallest height and width of an image: one cell of the coarsest feature map (stride 32)."""
+"""Smallest height and width of an image: one cell at stride 32, the coarsest of common networks."""
 
 MAX_PIXELS = 1 << 25
 """Largest image that is decoded (a frame of 7680 x 4320 fits); ``IOOD_MAX_PIXELS`` sets another limit.

@@ -20,6 +20,8 @@ from ..checks import MAX_SEED, finite, vectors, whole
 from ..errors import EmbeddingError
 from ..renamed import warn
 from .fitted import load_fitted, save_fitted
+from .levels import ALL_LEVELS as ALL_LEVELS
+from .levels import Level, checked_levels, level_map
 
 if TYPE_CHECKING:
     from ..model.segmenter import Prediction
@@ -28,9 +30,6 @@ FITTED = ("mean_", "scale_", "weight_", "bias_")
 BATCH_PIXELS = 16_384
 MAX_DIM = 65_536
 DEFAULT_DIM = {"random": 1536, "pca": 64}
-Level = int | Literal["decoder", "logits"]
-ALL_LEVELS: tuple[Level, ...] = (0, 1, 2, 3, "decoder", "logits")
-"""Everything that a prediction offers: the pyramid, finest first, what the classifier sees, and the logits."""
 
 
 def _inside(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -74,7 +73,8 @@ class PixelEmbedder:
     Parameters
     ----------
     levels : sequence of int or str, default=(0, 1, 2, 3)
-        Levels of the pyramid (0 finest .. 3 coarsest), "decoder" (what the classifier sees) and "logits", concatenated.
+        Feature maps by number (0 is the finest) or stride ("stride8"), "decoder" (what the classifier sees) and
+        "logits", concatenated. A network may offer any number of maps: :meth:`transform` says which if one is missing.
     projection : {"random", "pca"}, optional
         "random": :func:`random_projection`, as the published code uses it; "pca": fitted by :meth:`fit`.
     dim : int, optional
@@ -106,7 +106,7 @@ class PixelEmbedder:
         standardize: bool = False,
         seed: int = 0,
     ) -> None:
-        self.levels = _levels(levels)
+        self.levels = checked_levels(levels)
         if projection not in (None, "random", "pca"):
             raise EmbeddingError(f"Unknown projection {projection!r}; use None, 'random' or 'pca'.")
         if dim is not None and projection is None:
@@ -195,7 +195,8 @@ class PixelEmbedder:
         Raises
         ------
         EmbeddingError
-            If features hold NaN, pixels lie outside the image, or :meth:`fit` is still to be called.
+            If the prediction lacks a level, features hold NaN, pixels lie outside the image, or :meth:`fit` is still
+            to be called.
         """
         out = np.empty((0, 0), np.float32)
         for part, batch in self.batches(prediction, pixels):
@@ -241,7 +242,7 @@ class PixelEmbedder:
         return standard if projection is None else standard @ projection[0].T + projection[1]
 
     def transform_grid(self, prediction: Prediction) -> np.ndarray:
-        """Vectors at the centres of the cells of the finest map (stride 4): (h, w, D) float32."""
+        """Vectors at the centres of the cells of the logits, whatever their stride: (h, w, D) float32."""
         grid = prediction.logits.shape[1:]
         return self.transform(prediction, grid_pixels(grid, prediction.shape)).reshape(*grid, -1)
 
@@ -296,11 +297,9 @@ class PixelEmbedder:
     def _maps(self, prediction: Prediction) -> list[np.ndarray]:
         maps = []
         for level in self.levels:
-            if not isinstance(level, str) and level >= len(prediction.features):
-                raise EmbeddingError(f"There is no level {level}: the segmenter has {len(prediction.features)} levels.")
-            values = getattr(prediction, level) if isinstance(level, str) else prediction.features[level]
             with np.errstate(over="ignore"):  # what overflows is found below
-                maps.append(np.asarray(values, np.float32))  # networks in half precision give half-precision maps
+                # networks in half precision give half-precision maps
+                maps.append(np.asarray(level_map(prediction, level), np.float32))
             if not np.isfinite(maps[-1]).all():
                 raise EmbeddingError(
                     f"The features of level {level} hold NaN or infinite values; check image and checkpoint."
@@ -358,17 +357,3 @@ def _reader(
         return values if weight is None else values @ weight.T
 
     return read
-
-
-def _levels(levels: Sequence[Level]) -> tuple[Level, ...]:
-    """Levels as Python's values, each known and there once."""
-    try:
-        plain = tuple(int(v) if isinstance(v, np.integer) else v for v in levels)
-    except TypeError:
-        plain = ()
-    known = [isinstance(v, int | str) and not isinstance(v, bool) and v in ALL_LEVELS for v in plain]
-    if not plain or isinstance(levels, str) or not all(known) or len(set(plain)) < len(plain):
-        raise EmbeddingError(
-            f"Levels {levels!r} are not understood; choose from 0 to 3, 'decoder' and 'logits', each at most once."
-        )
-    return plain

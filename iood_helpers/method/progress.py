@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING, Any
 from ..errors import DatasetError, EmbeddingError, FileError
 from ..io import exclusive, plain, write_json
 from .columns import PROJECTED
-from .embedder import ALL_LEVELS, MAX_DIM
+from .embedder import MAX_DIM
+from .levels import level_of
 
 if TYPE_CHECKING:
     from ..datasets.loading import Dataset
 
 FORMAT = 2
-LEVELS = (PROJECTED, *map(str, ALL_LEVELS))
+
+
+def is_column(level: Any) -> bool:
+    """Whether a store can have vectors under this name."""
+    return level == PROJECTED or level_of(level) is not None
 
 
 def fingerprint(dataset: Dataset) -> list[dict[str, Any]]:
@@ -101,7 +106,7 @@ def _check_progress(progress: dict[str, Any]) -> None:
     )
     if not isinstance(parameters, dict) or parameters.get("per", "label") not in ("label", "predicted"):
         raise ValueError("parameters are no parameters of a store")
-    if not levels or not all(level in LEVELS and _is_count(width) and 0 < width <= MAX_DIM for level, width in levels):
+    if not levels or not all(is_column(level) and _is_count(width) and 0 < width <= MAX_DIM for level, width in levels):
         raise ValueError("levels are not those of a store")
     if len(dict(levels)) != len(levels):
         raise ValueError("a level is there twice")

@@ -21,8 +21,9 @@ from ..errors import EmbeddingError
 from ..io import write_json
 from ..renamed import warn
 from .columns import PROJECTED, ROW_COLUMNS, Columns, Embeddings, checked, column_of
-from .embedder import MAX_DIM, Level, PixelEmbedder, grid_pixels
-from .progress import LEVELS, claim, fingerprint, known_progress, new_progress, read_progress, write_progress
+from .embedder import MAX_DIM, PixelEmbedder, grid_pixels
+from .levels import Level, level_of
+from .progress import claim, fingerprint, is_column, known_progress, new_progress, read_progress, write_progress
 
 if TYPE_CHECKING:
     from ..datasets.loading import Dataset
@@ -146,7 +147,7 @@ class EmbeddingStore:
     @property
     def widths(self) -> dict[Level | str, int]:
         """Level to numbers per vector."""
-        return {int(level) if level.isdigit() else level: width for level, width in self._widths.items()}
+        return {level if level == PROJECTED else level_of(level): width for level, width in self._widths.items()}
 
     @property
     def is_complete(self) -> bool:
@@ -257,7 +258,7 @@ def extract_embeddings(
 ) -> EmbeddingStore:
     """Draw pixels of every class over all images of a split and store their embeddings.
 
-    Each image gives at most ``oversampling * n_per_class / images`` pixels per class, at cells of the stride-4 grid;
+    Each image gives at most ``oversampling * n_per_class / images`` pixels per class, at cells of the logits' grid;
     the factor makes up for classes that occur in few images. Interrupted and started again, it goes on where it was
     and gives the same store, since each image has its own random stream. Which pixels are drawn does not depend on the
     embedder.
@@ -332,8 +333,8 @@ def _widths(dim: int | Mapping[Level | str, int]) -> dict[str, int]:
     """Level to numbers per vector, if a store can have them."""
     levels = dim if isinstance(dim, Mapping) else {PROJECTED: dim}
     widths = {str(level): whole("dim", width, 1, MAX_DIM, EmbeddingError) for level, width in levels.items()}
-    if not widths or any(level not in LEVELS for level in widths):
-        raise EmbeddingError(f"A store has levels out of {LEVELS}, not {list(widths)}.")
+    if not widths or not all(map(is_column, widths)):
+        raise EmbeddingError(f"A store has levels of a prediction or {PROJECTED!r}, not {list(widths)}.")
     return widths
 
 

@@ -12,13 +12,17 @@ from mmseg.models import EncoderDecoder
 from mmseg.registry import MODELS
 
 from ..errors import CheckpointError
-from . import internimage  # noqa: F401  (registers the backbone)
+from . import (
+    efficientvit,  # noqa: F401  (registers backbone and head)
+    efficientvit_zoo,
+    internimage,  # noqa: F401  (registers the backbone)
+)
 from .checkpoints import Checkpoint, load_strictly
 from .sizes import MEAN, STD, model_config
 
 
 def from_weights(loaded: Checkpoint) -> EncoderDecoder:
-    """InternImage + UPerNet of the size that the weights have.
+    """InternImage + UPerNet, or EfficientViT, of the size that the weights have.
 
     Raises
     ------
@@ -31,7 +35,7 @@ def from_weights(loaded: Checkpoint) -> EncoderDecoder:
         with torch.device("meta"):  # neither memory nor time for random weights
             model = MODELS.build(ConfigDict(config))
     except Exception as error:  # weights of shapes that no network has
-        raise CheckpointError(f"The checkpoint {loaded.path} fits no UPerNet ({error}); download it again.") from error
+        raise CheckpointError(f"The checkpoint {loaded.path} fits no network ({error}); download it again.") from error
     load_strictly(model, loaded)
     return model
 
@@ -133,6 +137,8 @@ def _heads(config: dict[str, Any], part: str) -> Iterator[dict[str, Any]]:
 
 
 def _own_config(loaded: Checkpoint) -> dict[str, Any]:
+    if loaded.size in efficientvit_zoo.SIZES and loaded.num_classes:
+        return efficientvit_zoo.model_config(loaded.size, num_classes=loaded.num_classes)
     merge, auxiliary = (
         loaded.state_dict.get(f"{name}.conv.weight")
         for name in ("decode_head.fpn_bottleneck", "auxiliary_head.convs.0")
@@ -140,7 +146,7 @@ def _own_config(loaded: Checkpoint) -> dict[str, Any]:
     shapes = [weight.ndim for weight in (merge, auxiliary) if weight is not None]
     if loaded.size is None or not loaded.num_classes or merge is None or any(ndim != 4 for ndim in shapes):
         raise CheckpointError(
-            f"The checkpoint {loaded.path} is not an InternImage + UPerNet segmenter of a known size; "
+            f"The checkpoint {loaded.path} is not an InternImage + UPerNet or EfficientViT segmenter of a known size; "
             "give its mmseg config first: load_segmenter(config, checkpoint)."
         )
     config = model_config(loaded.size, num_classes=loaded.num_classes, head_channels=merge.shape[0])

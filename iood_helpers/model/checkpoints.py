@@ -21,6 +21,7 @@ from torch import Tensor
 from ..datasets.labels import CLASS_NAMES
 from ..errors import CheckpointError
 from ..io import cache_dir, data_dir
+from . import efficientvit_zoo
 from .safe_pickle import StandIn, StoredTensor
 from .sizes import SIZES
 from .torch_format import max_bytes, opened
@@ -42,6 +43,8 @@ OFFICIAL = {
     for name in SHA256
     for _, size, data in [name.split("-")]
 }
+OFFICIAL |= efficientvit_zoo.URLS
+SHA256 |= efficientvit_zoo.SHA256
 """Names of official checkpoints and where they are. Not reachable while this was written, so never opened by a test."""
 
 ADE20K = {
@@ -75,7 +78,7 @@ class Checkpoint:
     meta : Mapping
         What the file says of itself (plain values; foreign objects are stand-ins that do nothing).
     size : str or None
-        Name of the InternImage size that the weights fit: "nano", "t", ..., "xl".
+        Name of the size that the weights fit: "nano", "t", ..., "xl" of InternImage, "efficientvit-b0".
     num_classes : int or None
         Rows of the (last) classifier; None if there is none.
     stored : str
@@ -92,12 +95,16 @@ class Checkpoint:
 
 
 def known_checkpoints() -> list[str]:
-    """Names that :func:`find_checkpoint` knows."""
+    """Names that :func:`find_checkpoint` knows.
+
+    ``nano`` and ``nano-camvid`` ship with the project (their cards tell the licences). ``internimage-*`` (MIT) and
+    ``efficientvit-*`` (Apache-2.0) are their authors', trained on Cityscapes, whose terms are non-commercial.
+    """
     return [*SHIPPED, *OFFICIAL]
 
 
 def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
-    """File of a checkpoint; downloads it once if the source is a URL or an official name.
+    """File of a checkpoint; downloads it once if the source is a URL, or an official name that ``IOOD_DATA`` lacks.
 
     Parameters
     ----------
@@ -117,6 +124,8 @@ def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
         If the name is unknown, the file does not exist, or the download fails or has another checksum.
     """
     text = str(source)
+    if local := efficientvit_zoo.below_data_root(text):
+        return local
     if _is_download(text):
         return _download(OFFICIAL.get(text, text), sha256 or SHA256.get(text))
     try:
@@ -176,7 +185,7 @@ def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint
         state dict, has weights that are NaN, infinite, sparse or quantized, or was trained for other classes than
         the 19 of Cityscapes.
     """
-    path = find_checkpoint(source, sha256)
+    path, sha256 = find_checkpoint(source, sha256), sha256 or SHA256.get(str(source))
     if path.stat().st_size > max_bytes():
         raise CheckpointError(
             f"The checkpoint {path} is larger than {max_bytes() / 2**30:g} GiB; set IOOD_MAX_CHECKPOINT_GB "
@@ -185,7 +194,7 @@ def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint
     try:
         loaded = _load(path)
     except CheckpointError:
-        if _is_download(str(source)):  # half a file, perhaps: the next call fetches it again
+        if _is_download(str(source)) and cache_dir() in path.parents:  # half a file, perhaps: to be fetched anew
             path.unlink(missing_ok=True)
         raise
     except OSError as error:
@@ -204,7 +213,9 @@ def _load(path: Path) -> Checkpoint:
     state, meta, stored = (_read_safetensors if safetensors else _read_torch)(path)
     if not state:
         raise _no_weights(path)
-    return Checkpoint(path, checksum, state, meta, guess_size(state), _rows(state), stored)
+    state = efficientvit_zoo.mmseg_names(state)
+    size = guess_size(state) or efficientvit_zoo.guess_size(state)
+    return Checkpoint(path, checksum, state, meta, size, _rows(state), stored)
 
 
 def _no_weights(path: Path) -> CheckpointError:

@@ -40,9 +40,9 @@ class Prediction:
     confidence : ndarray of float32, shape (H, W)
         Maximum soft-max probability, 0..1.
     logits : ndarray of float32, shape (19, h, w)
-        Classifier output before upsampling; h and w are about a quarter of H and W.
-    features : tuple of four ndarrays of float32, shapes (C_k, h_k, w_k)
-        Backbone maps at strides 4, 8, 16, 32.
+        Classifier output before upsampling, in cells of the network's own stride (4 or 8, mostly).
+    features : tuple of ndarrays of float32, shapes (C_k, h_k, w_k)
+        Backbone maps from the finest to the coarsest, as many as the backbone gives.
     decoder : ndarray of float32, shape (D, h, w)
         Input of the classifier.
     """
@@ -232,7 +232,7 @@ def _alike(found: Tensor, wanted: Tensor, precision: Precision) -> bool:
 def _cropped(values: Tensor, covered: Sequence[float]) -> np.ndarray:
     """The cells of a map (C, h, w) that an image covers, of which it fills these shares of the sides."""
     rows, columns = (-int(-n * share // 1) for n, share in zip(values.shape[1:], covered, strict=True))
-    return values[:, :rows, :columns].contiguous().cpu().numpy()
+    return values[:, :rows, :columns].float().contiguous().cpu().numpy()
 
 
 def _record_pass(shape: tuple[int, ...]) -> None:
@@ -263,11 +263,11 @@ def load_segmenter(
     Parameters
     ----------
     source : str, Path or dict
-        A checkpoint of InternImage + UPerNet: a name (``known_checkpoints`` of :mod:`.checkpoints`), a ``.pth`` or
-        ``.safetensors`` path, or a URL. With ``checkpoint``, an mmseg config instead: a path or a dictionary. A config
-        that is a Python file is executed by mmengine, so use only one that you trust; a checkpoint file never is.
-        Honoured are normalisation, channel order and padding, ``align_corners``, sliding windows, cascades and lists of
-        heads.
+        A checkpoint of InternImage + UPerNet or EfficientViT: a name (``known_checkpoints`` of :mod:`.checkpoints`), a
+        ``.pth`` or ``.safetensors`` path, or a URL. With ``checkpoint``, an mmseg config instead: a path or a
+        dictionary. A config that is a Python file is executed by mmengine, so use only one that you trust; a checkpoint
+        file never is. Honoured are normalisation, channel order and padding, ``align_corners``, sliding windows,
+        cascades and lists of heads.
     checkpoint : str or Path, optional
         Weights for the config ``source``: name, path or URL.
     head : {"classes", "full"}
@@ -278,8 +278,8 @@ def load_segmenter(
         the process keeps freed memory for reuse (:mod:`iood_helpers.model.fast.malloc` says why, and how to choose).
     precision : {"float32", "bfloat16"}
         ``"bfloat16"`` keeps the weights of products (half the memory) and their inputs to 8 binary digits; the residual
-        sums, the sampling of DCNv3 and UPerNet's classifier stay in float32. Faster where the processor multiplies
-        bfloat16 faster (matrix units), and only there. Do not mix precisions between fitting and predicting.
+        sums and the sampling of InternImage and UPerNet's classifier stay in float32. Faster where the processor
+        multiplies bfloat16 faster (matrix units), and only there. Do not mix precisions between fitting and predicting.
     sha256 : str, optional
         Expected checksum of the weights, 64 hexadecimal digits.
 

@@ -118,7 +118,7 @@ def test_saved_and_loaded_is_the_same(prediction, tmp_path):
 
 def test_bad_input(prediction):
     with pytest.raises(EmbeddingError, match="Levels"):
-        PixelEmbedder((4,))
+        PixelEmbedder((100,))
     with pytest.raises(EmbeddingError, match="Unknown projection"):
         PixelEmbedder(projection="umap")
     with pytest.raises(EmbeddingError, match="outside the image of 37 x 50"):
@@ -271,7 +271,7 @@ def saved(path, arrays=None, kind="PixelEmbedder", parameters=GOOD):
         {"parameters": {**GOOD, "dim": 3}},
         {"parameters": {**GOOD, "dim": "2"}},
         {"parameters": {**GOOD, "seed": -1}},
-        {"parameters": {**GOOD, "levels": [9]}},
+        {"parameters": {**GOOD, "levels": [100]}},
         {"parameters": {**GOOD, "levels": None}},
         {"parameters": {**GOOD, "standardize": 1}},
         {"parameters": {**GOOD, "standardize": False}},
