@@ -116,12 +116,16 @@ def recalibrate(
     Raises
     ------
     RefinementError
-        If the images show no wrong pixel, or no right one.
+        If an image has no label map, or the images show no wrong pixel, or no right one.
     """
     rules = {name: replace(rule, recalibration=None) for name, rule in rules.items()}
     pairs: dict[str, list] = {name: [] for name in rules}
     for sample in samples:
         prediction, label = segmenter.predict(sample.image()), sample.label()
+        if label is None:
+            raise RefinementError(
+                f"The calibration image {sample.name} has no label map; calibrate on images that have one."
+            )
         distances, labelled = Distances(prediction, kmeans, embedder), label < NUM_CLASSES
         right = (prediction.classes == label)[labelled][::every]
         for name, rule in rules.items():

@@ -84,7 +84,7 @@ def level_map(prediction: Prediction, level: Level) -> np.ndarray:
     if level in NAMED:
         return getattr(prediction, level)
     levels = offered(prediction)
-    found = [level] if level in levels else []
+    found = [level] if isinstance(level, int) and level in levels else []
     if isinstance(level, str):
         found = [number for number in range(len(prediction.features)) if f"stride{levels[number]}" == level]
     if len(found) == 1:

@@ -30,9 +30,9 @@ __all__ = [
     "Distances",
     "FusedRule",
     "PublishedRule",
-    "upsample",
     "novelty_map",
     "refine_confidence",
+    "upsample",
 ]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -147,7 +147,10 @@ class EmbeddingStore:
     @property
     def widths(self) -> dict[Level | str, int]:
         """Level to numbers per vector."""
-        return {level if level == PROJECTED else level_of(level): width for level, width in self._widths.items()}
+        return {
+            cast("Level | str", level_of(level) if level != PROJECTED else level): width
+            for level, width in self._widths.items()
+        }
 
     @property
     def is_complete(self) -> bool:

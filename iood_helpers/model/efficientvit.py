@@ -7,6 +7,7 @@ Source: Cai et al., *EfficientViT: Multi-Scale Linear Attention for High-Resolut
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -160,7 +161,7 @@ class EfficientViT(nn.Module):
         self.stages = nn.ModuleList()
         for number, (before, width, depth) in enumerate(zip(widths[:-1], widths[1:], depths[1:], strict=True)):
             attends = number >= ATTENTION_STAGE
-            layers = [ResidualBlock(MBConv(before, width, stride=2, normed=not attends), adds=False)]
+            layers: list[nn.Module] = [ResidualBlock(MBConv(before, width, stride=2, normed=not attends), adds=False)]
             if attends:
                 layers += [AttentionBlock(width) for _ in range(depth)]
             else:
@@ -193,7 +194,7 @@ class EfficientViTHead(BaseDecodeHead):
         classifier sees.
     """
 
-    def __init__(self, width: int, depth: int, **kwargs) -> None:
+    def __init__(self, width: int, depth: int, **kwargs: Any) -> None:
         super().__init__(input_transform="multiple_select", **kwargs)
         # from the coarsest to the finest, as in the checkpoints; only enlarged ones are wrapped there
         ops = [OpSequential([ConvLayer(channels, width, 1, act=False)]) for channels in self.in_channels[:0:-1]]

@@ -20,7 +20,9 @@ _ROWS = {
     "b0": ((8, 16, 32, 64, 128), (1, 2, 2, 2, 2), 32, 1),
     "b1": ((16, 32, 64, 128, 256), (1, 2, 3, 3, 4), 64, 3),
 }
-SIZES = {f"efficientvit-{size}": dict(zip(_COLUMNS, row, strict=True)) for size, row in _ROWS.items()}
+SIZES: dict[str, dict[str, Any]] = {
+    f"efficientvit-{size}": dict(zip(_COLUMNS, row, strict=True)) for size, row in _ROWS.items()
+}
 """Channels and blocks of the stem and the four stages, channels and blocks of the head."""
 
 _FILE = "efficientvit_seg_{}_cityscapes.pt"

@@ -25,7 +25,8 @@ from iood_helpers.bravo.submission import (
     sample_ground_truth,
 )
 from iood_helpers.datasets import BRAVO_LAYOUT, load_dataset
-from iood_helpers.errors import SubmissionError
+from iood_helpers.errors import DatasetError, SubmissionError
+from iood_helpers.io import data_dir
 
 SIZE = (40, 60)
 
@@ -97,6 +98,16 @@ def test_ground_truth_is_packed_for_the_evaluation(tmp_path):
             assert found[f"{layout.folder}/{sample.name}{layout.mask}"] == sample.invalid_path.read_bytes()
     sampled = members(sample_ground_truth(tmp_path / "gt.tar", tmp_path / "samples.tar", progress=False))
     assert len(sampled) == 4  # one file of sampled pixels for each image
+
+
+def test_ground_truth_without_labels_is_refused(tmp_path):
+    folder = tmp_path / "data" / "bravo" / "bravo_ACDC"
+    shutil.copytree(data_dir() / "mini" / "bravo" / "bravo_ACDC", folder)
+    for path in folder.rglob("*label*.png"):
+        path.unlink()
+    with pytest.raises(DatasetError, match=r"has no file \*_gt_labelTrainIds.png beside it; leave bravo/ACDCfog out"):
+        pack_ground_truth(["bravo/ACDCfog"], tmp_path / "gt.tar", root=tmp_path / "data")
+    assert not (tmp_path / "gt.tar").exists()
 
 
 def test_the_same_tree_gives_the_same_bytes(benchmark, tmp_path):

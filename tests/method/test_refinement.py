@@ -186,6 +186,9 @@ def test_rules_are_recalibrated_on_calibration_images(kmeans, embedder):
         np.testing.assert_array_equal(found[name].recalibration(lowered[0]), curve(lowered[0]))
     again = recalibrate(found, segmenter, samples, kmeans, embedder, every=3)
     assert again["fused"].recalibration.a_ == found["fused"].recalibration.a_  # not a curve on top of a curve
+    bare = SimpleNamespace(image=lambda: 0, label=lambda: None, name="street")
+    with pytest.raises(RefinementError, match="calibration image street has no label map"):
+        recalibrate(rules, segmenter, [bare], kmeans, embedder)
 
 
 def test_bad_input(prediction, kmeans, embedder):
