@@ -157,7 +157,7 @@ def encode_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | 
     tree = _tree(tree)
     with reading(samples_tar) as members:
         bases = _bases(members, SAMPLES)
-        pairs = _pairs(tree, bases)
+        pairs = _pairs(tree, bases, samples_tar)
 
         def files() -> Iterator[tuple[str, bytes]]:
             for base, (pred, conf) in tqdm(pairs.items(), desc="encode", disable=not progress):
@@ -197,7 +197,7 @@ def check_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | P
     tree = _tree(tree)
     with reading(samples_tar) as samples, reading(out_tar) as sent:
         bases = _bases(samples, SAMPLES)
-        pairs = _pairs(tree, bases)
+        pairs = _pairs(tree, bases, samples_tar)
         if differing := sorted({base + ENCODED for base in bases} ^ set(sent.names)):
             raise SubmissionError(
                 f"The archive {out_tar} lacks images or holds others than {samples_tar}; encode the tree again: "
@@ -293,7 +293,7 @@ def _bases(members: Members, ending: str | None = None) -> dict[str, str]:
     return found
 
 
-def _pairs(tree: Path, bases: dict[str, str]) -> dict[str, tuple[Path, Path]]:
+def _pairs(tree: Path, bases: dict[str, str], samples_tar: str | Path) -> dict[str, tuple[Path, Path]]:
     """Files of classes and confidences of each image; SubmissionError names those that a tree lacks."""
     pairs = {}
     for base, subset in bases.items():
@@ -301,7 +301,9 @@ def _pairs(tree: Path, bases: dict[str, str]) -> dict[str, tuple[Path, Path]]:
         pairs[base] = tree / f"{name}_pred.png", tree / f"{name}_conf.png"
     missing = [str(path.relative_to(tree)) for pair in pairs.values() for path in pair if not path.is_file()]
     if missing:
-        raise SubmissionError(f"The tree {tree} lacks {len(missing)} files; add them: {_listed(missing)}.")
+        raise SubmissionError(
+            f"The tree {tree} lacks {len(missing)} files for {samples_tar}; add them: {_listed(missing)}."
+        )
     return pairs
 
 

@@ -68,6 +68,14 @@ def gone(pid, seconds=5):
     return True
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Ctrl-C works as at a terminal, also where a shell ran the tests in the background and so ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def course(tmp_path):
     return build(tmp_path, CHAIN, f"run_dir: {tmp_path}/run\n")
