@@ -8,7 +8,8 @@ READY := .venv/.ready
 AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 NUMBA_CPU_NAME=generic
 BASELINE := ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 NUMBA_CPU_NAME=generic
 
-.PHONY: setup run book links test test-fast test-numbers test-portable test-hard audit bench lint format real lock clean
+.PHONY: setup run book links test test-fast test-numbers test-portable test-hard coverage audit bench lint types format \
+	real lock clean
 
 setup: $(READY)
 
@@ -47,6 +48,9 @@ test-hard: setup  ## 100 000 mutated inputs, 100 kills of each kind of work
 	env IOOD_FUZZ_CASES=100000 $(BIN)/python -m pytest tests/test_fuzzing.py
 	env IOOD_KILLS=100 $(BIN)/python -m pytest tests/course/test_interruptions.py
 
+coverage: setup  ## which lines of the package the fast tests reach; fails below the floor in pyproject.toml
+	$(BIN)/python -m pytest -m "not slow" --cov
+
 audit:  ## compare the lock with the published advisories (asks the package index)
 	$(PYTHON) -m venv .venv/audit
 	.venv/audit/bin/python -m pip install --quiet pip-audit
@@ -58,11 +62,17 @@ real: setup  ## the same chain on photographs: make real IOOD_DATA=/folder/that/
 bench: setup  ## measure ours beside the plain way, into benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py
 
-lint: setup
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/nbstripout --verify notebooks/*.ipynb
+lint: setup  ## rules, layout, notebooks without outputs, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/nbstripout --keep-id --verify notebooks/*.ipynb
+	$(BIN)/codespell
+
+types: setup
+	$(BIN)/mypy
 
 format: setup
-	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/nbstripout notebooks/*.ipynb
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format . && $(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
 lock: setup  ## write what is installed into requirements.lock and environment.yml
 	$(BIN)/python tests/support/lockfile.py --write

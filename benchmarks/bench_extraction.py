@@ -29,7 +29,7 @@ def main() -> None:
     label = prediction.classes.copy()
     sample = SimpleNamespace(name="image", image=lambda: None, label=lambda: label)
     segmenter = SimpleNamespace(
-        predict=lambda image: prediction, checkpoint=SimpleNamespace(sha256="none"), precision="float32"
+        predict=lambda _image: prediction, checkpoint=SimpleNamespace(sha256="none"), precision="float32"
     )
 
     class Images(list):

@@ -9,7 +9,7 @@ from measuring import alone, compare, report
 from scenes import WIDTHS, fit_on, make_prediction
 from sklearn.metrics.pairwise import euclidean_distances
 
-from iood_helpers.method.embedder import PixelEmbedder
+from iood_helpers.method.embedder import PixelEmbedder, random_projection
 from iood_helpers.method.kmeans import ClassKMeans
 from iood_helpers.method.refinement import refine_confidence
 from iood_helpers.model.segmenter import Prediction
@@ -18,13 +18,14 @@ FACTOR = 0.8  # with 1.1 next to nothing is masked, and equal masks would say li
 
 
 def plain_mask(prediction: Prediction, kmeans: ClassKMeans, embedder: PixelEmbedder) -> np.ndarray:
-    """All levels enlarged, concatenated, projected; distances of all pixels; then the selection."""
+    """All levels upsampled, concatenated, projected; distances of all pixels; then the selection."""
     maps = [
         F.interpolate(torch.from_numpy(m)[None], prediction.shape, mode="bilinear", align_corners=False)
         for m in prediction.features
     ]
-    weight = torch.from_numpy(embedder.weight_)[:, :, None, None]
-    vectors = F.conv2d(torch.cat(maps, 1), weight, torch.from_numpy(embedder.bias_))[0]
+    channels = sum(map(len, prediction.features))
+    weight, bias = map(torch.from_numpy, random_projection(channels, embedder.dim, embedder.seed))
+    vectors = F.conv2d(torch.cat(maps, 1), weight[:, :, None, None], bias)[0]
     vectors = vectors.permute(1, 2, 0).reshape(-1, len(weight)).numpy()
     mask = np.zeros(prediction.classes.size, bool)
     unsure, classes = prediction.confidence.ravel() < 0.5, prediction.classes.ravel()

@@ -2,8 +2,8 @@
 
     python benchmarks/choose_refinement.py [--write]     # a table; --write puts it into book/choices.md
 
-Strangers come from ``mini/devobjs`` (kinds of objects that leave three kinds out), the cost is measured on ``mini/val``
-and on weather rendered anew from seeds that no test subset has. No test scene is read.
+Unknown objects come from ``mini/devobjs`` (kinds of objects that leave three kinds out), the cost is measured on
+``mini/val`` and on weather rendered anew from seeds that no test subset has. No test scene is read.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Settings:
     smooth: float = 4.0
     strength: float = 2.5
     width: float = 0.1
-    neighbours: float = 0.0
-    reach: float = 1.5
+    blend: float = 0.0
+    sigma: float = 1.5
 
     @property
     def clusters(self) -> tuple:
@@ -58,8 +58,8 @@ class Settings:
 
     @property
     def options(self) -> dict[str, float]:
-        """Keywords of the fused refinement, which without neighbours is the calibrated one."""
-        names = ("quantile", "smooth", "strength", "width", "neighbours", "reach")
+        """Keywords of the fused refinement, which without blend is the calibrated one."""
+        names = ("quantile", "smooth", "strength", "width", "blend", "sigma")
         return {name: getattr(self, name) for name in names}
 
 
@@ -72,12 +72,12 @@ CHANGES = [
     *({"strength": s} for s in (1.0, 2.0, 3.0, 4.0)),
     *({"width": w} for w in (0.05, 0.2, 0.4)),
 ]
-FUSED = {"strength": 1.75, "neighbours": 0.35}
+FUSED = {"strength": 1.75, "blend": 0.35}
 FUSED_CHANGES = [
-    *({"neighbours": share} for share in (0.2, 0.5)),
-    *({"reach": cells} for cells in (0.75, 3.0)),
+    *({"blend": share} for share in (0.2, 0.5)),
+    *({"sigma": cells} for cells in (0.75, 3.0)),
     *({"strength": s} for s in (0.0, 1.25, 2.25)),
-    {"strength": 0.0, "neighbours": 1.0, "reach": 4.0},  # a control: averaging alone
+    {"strength": 0.0, "blend": 1.0, "sigma": 4.0},  # a control: averaging alone
 ]
 
 
@@ -92,7 +92,7 @@ def weather_scene(subset: str, index: int) -> tuple[np.ndarray, np.ndarray, np.n
 
 def predictions(segmenter) -> dict[str, list]:
     """(label, invalid, prediction) of every image of every set."""
-    shipped = {"fit": "train-fit", "held": "train-calibration", "strangers": "devobjs", "val": "val"}
+    shipped = {"fit": "train-fit", "calibration": "train-calibration", "unknown": "devobjs", "val": "val"}
     sets = {}
     for name, split in shipped.items():
         samples = load_dataset(f"mini/{split}")
@@ -115,10 +115,10 @@ def fit(sets: dict, settings: Settings, seed: int) -> tuple[ClassKMeans, PixelEm
         for label, _, prediction in sets[name]:
             cells = np.floor(grid_pixels(prediction.logits.shape[1:], prediction.shape) + 0.5).astype(int)
             true = label[cells[:, 0], cells[:, 1]]
-            said = np.where(true < 19, prediction.classes[cells[:, 0], cells[:, 1]], 255) if predicted else true
-            chosen = np.concatenate([rng.permutation(np.flatnonzero(said == c))[:share] for c in range(19)])
+            drawn = np.where(true < 19, prediction.classes[cells[:, 0], cells[:, 1]], 255) if predicted else true
+            chosen = np.concatenate([rng.permutation(np.flatnonzero(drawn == c))[:share] for c in range(19)])
             vectors.append(embedder.raw.transform(prediction, cells[chosen]))
-            classes.append(said[chosen])
+            classes.append(drawn[chosen])
         return np.concatenate(vectors), np.concatenate(classes)
 
     vectors, classes = draw("fit", predicted=False, share=PER_IMAGE)
@@ -126,20 +126,20 @@ def fit(sets: dict, settings: Settings, seed: int) -> tuple[ClassKMeans, PixelEm
     if settings.standardize:
         embedder.fit(vectors[keep])
     kmeans = ClassKMeans(settings.n_clusters, random_state=seed).fit(embedder.apply(vectors[keep]), classes[keep])
-    held, said = draw("held", predicted=True, share=2 * PER_IMAGE)
-    return kmeans.calibrate(embedder.apply(held), said), embedder
+    vectors, classes = draw("calibration", predicted=True, share=2 * PER_IMAGE)
+    return kmeans.calibrate(embedder.apply(vectors), classes), embedder
 
 
-def judge(sets: dict, refine) -> dict[str, float]:
+def evaluate(sets: dict, refine) -> dict[str, float]:
     """Metrics of a refinement: function from prediction to confidence."""
-    pairs = [(refine(p)[label < 19][::7], (p.classes == label)[label < 19][::7]) for label, _, p in sets["held"]]
-    honest = Recalibration().fit(*(np.concatenate(column) for column in zip(*pairs, strict=True)))
+    pairs = [(refine(p)[label < 19][::7], (p.classes == label)[label < 19][::7]) for label, _, p in sets["calibration"]]
+    recalibrate = Recalibration().fit(*(np.concatenate(column) for column in zip(*pairs, strict=True)))
     counts = {}
-    for name in ("strangers", "val", *WEATHER):
+    for name in ("unknown", "val", *WEATHER):
         counts[name] = BravoAccumulator(name)
         for label, invalid, prediction in sets[name]:
-            counts[name].update(label, invalid, prediction.classes, honest(refine(prediction)))
-    ood = counts["strangers"].compute(semantic=False, ood=True)
+            counts[name].update(label, invalid, prediction.classes, recalibrate(refine(prediction)))
+    ood = counts["unknown"].compute(semantic=False, ood=True)
     semantic = [counts[name].compute(semantic=True, ood=False) for name in ("val", *WEATHER)]
 
     def mean(rows: list, names: tuple[str, ...]) -> float:
@@ -164,7 +164,7 @@ def table(seed: int) -> str:
     """Markdown table of the two rules and of every change."""
     sets = predictions(load_segmenter("nano"))
     fitted: dict[tuple, tuple] = {}
-    rows = {"*raw confidence*": judge(sets, lambda p: p.confidence)}
+    rows = {"*raw confidence*": evaluate(sets, lambda p: p.confidence)}
     changes = [("**calibrated**", {})] + [(described(change), change) for change in CHANGES]
     changes += [("**fused**", FUSED)] + [(f"fused, {described(change)}", FUSED | change) for change in FUSED_CHANGES]
     for label, change in tqdm(changes, desc="settings"):
@@ -172,7 +172,7 @@ def table(seed: int) -> str:
         if settings.clusters not in fitted:
             fitted[settings.clusters] = fit(sets, settings, seed)
         refine = partial(refine_confidence, mode="fused", **settings.options)
-        rows[label] = judge(sets, lambda p, r=refine, f=fitted[settings.clusters]: r(p, *f)[0])
+        rows[label] = evaluate(sets, lambda p, r=refine, f=fitted[settings.clusters]: r(p, *f)[0])
     names = list(next(iter(rows.values())))
     lines = ["| Setting | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     lines += [f"| {label} | " + " | ".join(f"{row[n]:.3f}" for n in names) + " |" for label, row in rows.items()]

@@ -30,6 +30,7 @@ SCRIPTS = {
     "bench_loading": [()],
     "bench_published": [()],
     "bench_refinement": [()],
+    "bench_real": [()],
     "bench_kmeans": [()],
     "bench_metrics": [()],
     "bench_extraction": [()],

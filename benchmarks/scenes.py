@@ -10,7 +10,7 @@ from iood_helpers.method.embedder import PixelEmbedder
 from iood_helpers.method.kmeans import ClassKMeans
 from iood_helpers.model.segmenter import Prediction
 
-UNSURE = 0.05  # share of pixels below the gate of 0.5
+UNSURE = 0.05  # share of pixels below the confidence threshold of 0.5
 WIDTHS = {"t": 64, "s": 80, "b": 112, "l": 160, "xl": 192}
 
 

@@ -26,6 +26,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 import iood_helpers.internimage  # noqa: F401  (registers the backbone)
+from iood_helpers.bravo.accumulator import BravoAccumulator, per_class_iou
 from iood_helpers.datasets import load_dataset
 from iood_helpers.datasets.labels import CLASS_NAMES, NUM_CLASSES, VOID
 from iood_helpers.io import write_atomically
@@ -116,28 +117,18 @@ def class_weights(labels: list[np.ndarray]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def confusion(model: torch.nn.Module, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Confusion matrix (19 true x 19 predicted) over whole images."""
+def validate(model: torch.nn.Module, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Intersection over union of each class over whole images, (19,); NaN for a class that occurs in neither."""
     model.eval()
-    matrix = np.zeros((NUM_CLASSES, NUM_CLASSES), dtype=np.int64)
+    counts = BravoAccumulator("validation")
     for image, label in pairs:
         x = torch.from_numpy(((image - np.float32(MEAN)) / np.float32(STD)).transpose(2, 0, 1).copy())[None]
         logits = model.decode_head(model.extract_feat(x.contiguous(memory_format=torch.channels_last)))
         logits = F.interpolate(logits, label.shape, mode="bilinear", align_corners=False)
-        predicted = logits[0].argmax(0).numpy()
-        valid = label != VOID
-        matrix += np.bincount(
-            label[valid].astype(int) * NUM_CLASSES + predicted[valid],
-            minlength=NUM_CLASSES**2,
-        )[: NUM_CLASSES**2].reshape(NUM_CLASSES, NUM_CLASSES)
+        confidence, predicted = logits[0].softmax(0).max(0)
+        counts.update(label, None, predicted, confidence)
     model.train()
-    return matrix
-
-
-def iou(matrix: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class; nan where a class neither occurs nor is predicted."""
-    union = matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
-    return np.where(union > 0, matrix.diagonal() / np.maximum(union, 1), np.nan)
+    return per_class_iou(counts.confusion)
 
 
 def save_checkpoint(model: torch.nn.Module, path: Path, meta: dict) -> None:
@@ -219,7 +210,7 @@ def train(args: argparse.Namespace) -> None:
         update_average(average, model, decay=min(0.995, (1 + step) / (10 + step)))
         losses.append(loss.item())
         if (step + 1) % args.every == 0 or step + 1 == args.steps:
-            per_class = iou(confusion(average, val_pairs))
+            per_class = validate(average, val_pairs)
             seen = [c for c in range(NUM_CLASSES) if any((label == c).any() for _, label in val_pairs)]
             row = {
                 "stage": args.stage,

@@ -1,4 +1,4 @@
-"""numba's compiler, with a cache where there is a place for one."""
+"""numba's compiler, with a cache where there is a place for one. numba is required: no slower way takes its place."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numba import njit
 def compiled(**options: Any) -> Callable[[Callable], Callable]:
     """``numba.njit(cache=True, **options)``; without a cache where no folder for it can be written.
 
-    That is so where a package is installed for everybody and the user has no home folder (containers, clusters): numba
-    raises an error there as soon as the function is defined.
+    In containers and on clusters, the package's folder may be read-only and the user may have no home folder; there,
+    caching raises an error as soon as the function is defined.
     """
 
     def decorate(function: Callable) -> Callable:

@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from safetensors import SafetensorError
 
 from .errors import DatasetError, FileError, LockedError
 
 
 def data_dir() -> Path:
-    """Folder ``data/`` of the project.
+    """Folder ``data/`` of the project, with the shipped scenes (``mini/``) and checkpoints (``checkpoints/``).
 
     Returns
     -------
-    pathlib.Path
+    Path
         The folder named by the environment variable ``IOOD_DATA_DIR`` if set, else ``data/`` beside the package.
 
     Raises
@@ -42,46 +43,42 @@ def data_dir() -> Path:
     return folder
 
 
-def mini_dir() -> Path:
-    """Folder of the shipped mini street scenes."""
-    return data_dir() / "mini"
-
-
-def checkpoints_dir() -> Path:
-    """Folder of the shipped checkpoints."""
-    return data_dir() / "checkpoints"
-
-
 def cache_dir() -> Path:
     """Folder for downloads, made on first use (``IOOD_CACHE_DIR``, else the user's cache folder).
+
+    Returns
+    -------
+    Path
 
     Raises
     ------
     FileError
         If it cannot be made.
     """
-    named = os.environ.get("IOOD_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "iood")
+    import pooch
+
+    named = os.environ.get("IOOD_CACHE_DIR") or pooch.os_cache("iood")
     try:
         folder = Path(named).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: nobody knows where "~" is
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder for "~"
         raise FileError(f"The folder for downloads {named} cannot be made ({error}); set IOOD_CACHE_DIR.") from error
     return folder
 
 
-def write_atomically(path: str | Path, write: Callable[[Path], None]) -> Path:
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let ``write`` fill a temporary file beside ``path`` and rename it when it is complete and on the disk.
 
     Parameters
     ----------
-    path
+    path : str or Path
         The file to create or replace; its folder is made if missing.
-    write
+    write : callable
         Called with the temporary path, which has the same suffix as ``path``.
 
     Returns
     -------
-    pathlib.Path
+    Path
         ``path``. If ``write`` raises, nothing is left behind and an existing file is kept. What a process that was
         killed left of the same file is removed.
 
@@ -98,13 +95,13 @@ def write_atomically(path: str | Path, write: Callable[[Path], None]) -> Path:
         write(temporary)
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except (OSError, SafetensorError) as error:
         reason = _reason(error, (temporary, path, *path.parents))
         if reason is None:
             raise
         raise FileError(
-            f"The file {path} cannot be written ({reason}); free space, mend the permissions or choose another place."
+            f"The file {path} cannot be written ({reason}); free space, fix the permissions or choose another place."
         ) from error
     finally:
         with suppress(OSError):
@@ -126,7 +123,7 @@ def write_json(path: str | Path, content: Any) -> Path:
 def _python_value(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} is no plain value")
+    raise TypeError(f"{type(value).__name__} is not a plain value")
 
 
 def _reason(error: OSError | SafetensorError, places: tuple[Path, ...]) -> str | None:
@@ -140,20 +137,10 @@ def _reason(error: OSError | SafetensorError, places: tuple[Path, ...]) -> str |
 def _sweep(path: Path) -> None:
     """Remove temporary files of ``path`` whose processes are gone."""
     pattern = re.compile(rf"\.{re.escape(path.stem)}\.(\d{{1,9}})\.tmp{re.escape(path.suffix)}")
-    for name in os.listdir(path.parent):
-        match = pattern.fullmatch(name)
-        if match and not _is_alive(int(match[1])):
-            path.with_name(name).unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
+    for found in path.parent.iterdir():
+        match = pattern.fullmatch(found.name)
+        if match and not psutil.pid_exists(int(match[1])):
+            found.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -162,9 +149,9 @@ def exclusive(path: str | Path, what: str) -> Iterator[None]:
 
     Parameters
     ----------
-    path
+    path : str or Path
         The lock file; it is made if missing and stays behind, empty, since removing it would let two holders in.
-    what
+    what : str
         What is locked, as the beginning of a sentence: ``"The store runs/mini/embeddings.zarr"``.
 
     Raises

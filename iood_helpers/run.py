@@ -2,7 +2,11 @@
 
 import sys
 
-from .course import runner as _module
+try:
+    from .course import runner as _module
+except ModuleNotFoundError as error:
+    remedy = "the notebooks need the extra [book]: pip install '.[book]' in the checkout"
+    raise ModuleNotFoundError(f"{error}; {remedy}", name=error.name) from error
 from .course.runner import *  # noqa: F403  (for editors)
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ GOLDEN = ROOT / "tests" / "golden"
 
 NUMBERS = (
     *("dcnv3", "internimage", "uper_head", "winograd", "segmenter", "embedder", "kmeans", "refinement", "detectors"),
-    *("store", "metrics", "statistics", "sampling", "notebooks"),
+    *("published", "store", "metrics", "statistics", "sampling", "notebooks", "efficientvit"),
 )
 """Modules whose tests compare numbers: another processor computes them in another order."""
 

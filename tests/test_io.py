@@ -104,5 +104,5 @@ def test_numbers_of_numpy_become_pythons(tmp_path):
     assert (
         write_json(tmp_path / "a.json", content).read_text() == write_json(tmp_path / "b", plain(content)).read_text()
     )
-    with pytest.raises(TypeError, match="set is no plain value"):
+    with pytest.raises(TypeError, match="set is not a plain value"):
         plain({1, 2})

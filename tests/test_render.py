@@ -12,13 +12,13 @@ from render.objects import DEVELOPMENT_KINDS, HELD_OUT_KINDS
 from render.subsets import OBJECTS
 
 from iood_helpers.datasets import load_dataset
-from iood_helpers.io import mini_dir
+from iood_helpers.io import data_dir
 
-ENTRIES = list(entries())
+MINI, ENTRIES = data_dir() / "mini", list(entries())
 
 
 def rows():
-    with (mini_dir() / "scenes.csv").open() as stream:
+    with (MINI / "scenes.csv").open() as stream:
         return list(csv.DictReader(stream))
 
 
@@ -36,7 +36,7 @@ def some() -> list[Entry]:
 @pytest.mark.parametrize("entry", some(), ids=lambda entry: entry.subset)
 def test_shipped_files_are_what_the_renderer_makes(entry):
     for name, content in entry.files(entry.render()).items():
-        assert agrees((mini_dir() / name).read_bytes(), content), name
+        assert agrees((MINI / name).read_bytes(), content), name
 
 
 def test_agreement_allows_for_rounding_only():
@@ -52,7 +52,7 @@ def test_agreement_allows_for_rounding_only():
 
 def test_all_files_are_in_the_manifest_and_there():
     listed = {row["file"] for row in rows()}
-    there = {str(path.relative_to(mini_dir())) for path in mini_dir().rglob("*.jpg")}
+    there = {str(path.relative_to(MINI)) for path in MINI.rglob("*.jpg")}
     assert listed == there == {entry.image for entry in ENTRIES}
     seeds = [int(row["seed"]) for row in rows()]
     assert len(set(seeds)) == len(seeds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,18 @@ def test_the_readme_names_the_rooms():
     text = (ROOT / "README.md").read_text()
     for room in ("model", "model/fast", "datasets", "method", "detectors", "bravo", "course"):
         assert f"`{room}/`" in text, room
+
+
+def test_every_room_has_a_page_of_reference():
+    """Each names modules that exist."""
+    pages = {path.stem: path.read_text() for path in (ROOT / "book/api").glob("*.md")}
+    assert set(pages) == {room for room in BELOW if (PACKAGE / room).is_dir()} | {"errors"}
+    known = {".".join(("iood_helpers", *place(path))).removesuffix(".__init__") for path in MODULES}
+    for page, text in pages.items():
+        named = re.findall(r"automodule:: (\S+)", text)
+        assert named[0] == f"iood_helpers.{page}" and set(named) <= known, page
+    toc = (ROOT / "book/_toc.yml").read_text()
+    assert {f"api/{page}" for page in pages} == set(re.findall(r"api/\w+", toc))
 
 
 def test_no_module_is_long():

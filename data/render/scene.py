@@ -83,7 +83,7 @@ def roadside(canvas: Canvas, plan: dict) -> list[tuple[float, Paint]]:
                 if kind == 1:
                     items.append((z, lambda s=side, x=edge, a=z, b=end: street.paint_wall(canvas, s, x, a, b)))
                 elif kind == 2:
-                    items.append((z, lambda s=side, x=edge, a=z, b=end: street.paint_fence(canvas, s, x, a, b)))
+                    items.append((z, lambda x=edge, a=z, b=end: street.paint_fence(canvas, x, a, b)))
                 elif kind == 3:
                     x = edge + side * 1.0
                     items.append((z, lambda x=x, a=z, b=end: street.paint_hedge(canvas, x, a, b)))

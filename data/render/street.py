@@ -153,7 +153,7 @@ def paint_wall(canvas: Canvas, side: int, x: float, z0: float, z1: float) -> Non
     canvas.quad_x(x, z0, z1, height - 0.12, height + 0.05, base * 1.15, WALL)
 
 
-def paint_fence(canvas: Canvas, side: int, x: float, z0: float, z1: float) -> None:
+def paint_fence(canvas: Canvas, x: float, z0: float, z1: float) -> None:
     """Railing: bars before a hedge or a haze; the whole area counts as fence, as annotators draw it."""
     rng = canvas.rng
     height = rng.uniform(1.1, 1.7)

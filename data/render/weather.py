@@ -81,7 +81,7 @@ def snow(image: np.ndarray, depth: np.ndarray, label: np.ndarray, rng: np.random
         cv2.circle(
             flakes,
             (int(rng.uniform(0, width)), int(rng.uniform(0, height))),
-            int(round(size)),
+            round(size),
             float(rng.uniform(0.4, 1)),
             -1,
         )

@@ -1,1 +1,1 @@
-"""The benchmark: which metric is asked of which subset, how it is counted, and the files for its server."""
+"""The benchmark: which metrics each subset has, how they are computed, and the files for its server."""

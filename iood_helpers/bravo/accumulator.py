@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks import class_map, confidence_levels, mask
+from ..checks import LEVELS, class_map, confidence_levels, mask
 from ..compiled import compiled
 from ..datasets.labels import NUM_CLASSES, VOID
 from ..errors import MetricsError
 from . import histograms
-from .histograms import LEVELS
 from .sampling import sample_pixels
 
 
@@ -45,7 +44,7 @@ def per_class_iou(confusion: np.ndarray) -> np.ndarray:
 
 
 @compiled(nogil=True)
-def _count_pairs(gt, classes, invalid):
+def _count_pairs(gt: np.ndarray, classes: np.ndarray, invalid: np.ndarray) -> np.ndarray:
     """Pixels by ground truth (rows) and prediction (columns), without void and invalid ones; maps are flat uint8."""
     counts = np.zeros((4, NUM_CLASSES, NUM_CLASSES), np.int64)  # neighbours are alike: in turn, none waits for the last
     for i in range(len(gt)):
@@ -187,7 +186,7 @@ class BravoAccumulator:
         """
         results: dict[str, Any] = {}
         if semantic:
-            self._need(self.labelled, "an image has no ground truth", "give labels, or ask for OOD metrics only")
+            self._need(self.labelled, "an image has no ground truth", "give labels, or compute OOD metrics only")
             self._need(self.correct.any(), "no valid pixel is predicted correctly", "check labels and predictions")
             self._need(self.wrong.any(), "no valid pixel is predicted wrongly", "add images")
             iou = per_class_iou(self.confusion)
@@ -246,7 +245,7 @@ class BravoAccumulator:
     def _of(self) -> str:
         return f" of {self.name}" if self.name else ""
 
-    def _need(self, condition: bool, what: str, remedy: str) -> None:
+    def _need(self, condition: object, what: str, remedy: str) -> None:
         if not condition:
             raise MetricsError(
                 f"The metrics{self._of()} are not defined, since {what} in {self.images} images; {remedy}."
@@ -262,7 +261,7 @@ def _array(values: Any) -> np.ndarray:
     try:
         return np.asarray(values)
     except ValueError as error:
-        raise MetricsError(f"A map of the metrics is no array ({error}); pass arrays (H, W).") from error
+        raise MetricsError(f"A map is not an array ({error}); pass arrays (H, W).") from error
 
 
 def _floats(values: Mapping[str, Any]) -> dict[str, float]:

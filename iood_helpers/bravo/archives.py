@@ -1,4 +1,4 @@
-"""Tar archives of other people: read strictly, with bounds; and written so that the same files give the same bytes."""
+"""Tar archives: untrusted ones are read strictly, within limits; the same files are written as the same bytes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import lzma
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ..errors import SubmissionError
 from ..io import write_atomically
@@ -24,8 +24,8 @@ MAX_MEMBERS = 20_000
 MAX_HEADER, MAX_LINES = 1 << 16, 100
 """Bytes and lines of an extended header: each line costs the parser a microsecond, and compressed it costs nothing."""
 MAX_RATIO, FREE_BYTES = 50, 1 << 26
-"""A compressed archive may grow to this many times its size (pictures hardly compress), beyond what is free for all."""
-COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+"""A compressed archive may grow to this many times its size (images hardly compress), beyond what is free for all."""
+COMPRESSIONS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 DAMAGE = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError, lzma.LZMAError, zlib.error)
 BLOCK = tarfile.BLOCKSIZE
 
@@ -42,7 +42,8 @@ class Members:
     """
 
     def __init__(self, stream: BinaryIO, path: Path) -> None:
-        archive = tarfile.open(fileobj=_Headers(stream, path), mode="r:")  # noqa: SIM115 (the stream is the caller's)
+        headers: Any = _Headers(stream, path)
+        archive = tarfile.open(fileobj=headers, mode="r:")  # noqa: SIM115 (the stream is the caller's)
         self.path, self._archive = path, archive
         self._members: dict[str, tarfile.TarInfo] = {}
         for number, member in enumerate(archive):
@@ -61,7 +62,7 @@ class Members:
         name = PurePosixPath(member.name)  # drops "./"
         if name.is_absolute() or ".." in name.parts or "\0" in member.name:
             raise SubmissionError(
-                f"The archive {self.path} holds {member.name!r}, which leads out of it; do not use it."
+                f"The archive {self.path} holds {member.name!r}, a path outside of it; do not use it."
             )
         if member.isdir():
             return
@@ -78,13 +79,15 @@ class Members:
         self._members[str(name)] = member
 
     def __call__(self, name: str) -> bytes:
+        """Content of the file of this name."""
         if name not in self._members:
             raise SubmissionError(f"The archive {self.path} lacks {name}; fetch it again.")
         try:
-            content = self._archive.extractfile(self._members[name]).read()
+            stream = self._archive.extractfile(self._members[name])
+            content = stream.read() if stream else b""
         except (OSError, *DAMAGE) as error:
             raise SubmissionError(
-                f"{name} in the archive {self.path} cannot be read ({error}); fetch it anew."
+                f"{name} in the archive {self.path} cannot be read ({error}); fetch it again."
             ) from error
         if len(content) != self._members[name].size:
             raise SubmissionError(f"The archive {self.path} ends within {name}; fetch it again.")
@@ -99,6 +102,7 @@ class _Headers:
         self.seek, self.tell = stream.seek, stream.tell
 
     def read(self, size: int) -> bytes:
+        """The next bytes, if they are no more than a header needs."""
         content = self._stream.read(size) if 0 <= size <= MAX_HEADER else None
         if content is None or content.count(b"\n") > MAX_LINES:
             raise SubmissionError(
@@ -120,7 +124,7 @@ def _check_end(stream: BinaryIO, offset: int, path: Path) -> None:
             raise SubmissionError(f"The archive {path} is damaged after byte {offset}; fetch it again.")
         size += len(piece)
     if size < 2 * BLOCK or size % BLOCK:
-        raise SubmissionError(f"The archive {path} has no proper end; it was cut: fetch it again.")
+        raise SubmissionError(f"The archive {path} has no proper end, so it was cut; fetch it again.")
 
 
 @contextmanager
@@ -147,7 +151,7 @@ def reading(path: str | Path) -> Iterator[Members]:
         except MemoryError as error:  # xz may announce a dictionary of gigabytes
             raise SubmissionError(f"The archive {path} needs more memory than there is; unpack it yourself.") from error
         except DAMAGE as error:
-            raise SubmissionError(f"The archive {path} is no intact tar ({error}); fetch or make it again.") from error
+            raise SubmissionError(f"The archive {path} is not an intact tar ({error}); fetch it again.") from error
         yield members
 
 

@@ -36,8 +36,8 @@ def encode_samples(indices: np.ndarray) -> bytes:
 
     Parameters
     ----------
-    indices
-        (n,) rising indices into the flattened image, n >= 1, each below 2 ** 24.
+    indices : ndarray of int, shape (n,)
+        Rising indices into the flattened image, n >= 1, each below 2 ** 24.
 
     Returns
     -------
@@ -70,14 +70,14 @@ def decode_samples(content: bytes, source: str = "The sample file") -> np.ndarra
     if len(raw) < 6 or not 0 < count <= MAX_SAMPLES or not 5 + count <= len(raw) <= 2 + 4 * count:
         raise SubmissionError(f"{source} holds other samples than it announces; fetch it again.")
     body = np.frombuffer(raw, np.uint8, offset=6)
-    long, end = [], 0  # zeros that announce three bytes; those among these bytes announce nothing
+    zeros, end = [], 0  # those that announce three bytes; a zero among these bytes announces nothing
     for place in np.flatnonzero(body == 0).tolist():
         if place >= end:
-            long.append(place)
+            zeros.append(place)
             end = place + 4
     if end > len(body):
         raise SubmissionError(f"{source} holds other samples than it announces; fetch it again.")
-    steps, starts, long = body.astype(np.int64), np.ones(len(body), bool), np.array(long, np.intp)
+    steps, starts, long = body.astype(np.int64), np.ones(len(body), bool), np.array(zeros, np.intp)
     for byte in range(3):
         steps[long] += body[long + 1 + byte].astype(np.int64) << (8 * byte)
         starts[long + 1 + byte] = False
@@ -93,12 +93,16 @@ def encode_prediction(classes: np.ndarray, confidence: np.ndarray, indices: np.n
 
     Parameters
     ----------
-    classes
-        (H, W) whole numbers 0..18, of any type.
-    confidence
-        (H, W) levels 0..65535, whole numbers of 16 bits or more; or floats 0..1.
-    indices
-        (n,) sampled pixels, rising; only their confidence is sent.
+    classes : ndarray of int, shape (H, W)
+        Train ids 0..18.
+    confidence : ndarray, shape (H, W)
+        Levels 0..65535 as integers of 16 bits or more; or floats 0..1.
+    indices : ndarray of int, shape (n,)
+        Sampled pixels, rising; only their confidence is sent.
+
+    Returns
+    -------
+    bytes
 
     Raises
     ------
@@ -119,7 +123,7 @@ def checked_pair(classes: np.ndarray, confidence: np.ndarray, of: str = "") -> t
     Raises
     ------
     SubmissionError
-        If shapes differ, are no maps, or are larger than the format allows; if a value is NaN or out of range.
+        If shapes differ, are not (H, W), or are larger than the format allows; if a value is NaN or out of range.
     """
     classes = class_map(classes, f"The predicted classes{of}", SubmissionError)
     levels = confidence_levels(confidence, f"The confidences{of}", SubmissionError)
@@ -136,8 +140,9 @@ def decode_prediction(content: bytes, source: str = "The encoded file") -> tuple
 
     Returns
     -------
-    classes, levels
-        (H, W) uint8, and (n,) uint16 confidences of the sampled pixels.
+    classes : ndarray of uint8, shape (H, W)
+    levels : ndarray of uint16, shape (n,)
+        Confidences of the sampled pixels.
 
     Raises
     ------
@@ -145,7 +150,7 @@ def decode_prediction(content: bytes, source: str = "The encoded file") -> tuple
         If checksum, magic, version, lengths or classes are wrong; ``source`` names the file.
     """
     if len(content) < HEADER.size + 4 or content[:4] != MAGIC:
-        raise SubmissionError(f"{source} is no encoded prediction; encode the tree again.")
+        raise SubmissionError(f"{source} is not an encoded prediction; encode the tree again.")
     if zlib.crc32(content[:-4]) != int.from_bytes(content[-4:], "little"):
         raise SubmissionError(f"{source} is damaged (its checksum is wrong); encode the tree again.")
     _, version, rows, columns, samples, class_bytes, confidence_bytes = HEADER.unpack(content[: HEADER.size])
@@ -164,7 +169,7 @@ def decode_prediction(content: bytes, source: str = "The encoded file") -> tuple
 
 
 def _rising(indices: np.ndarray, pixels: int) -> np.ndarray:
-    """Indices of pixels as int64, if they are one vector, rise, and lie within an image of so many pixels."""
+    """Indices of pixels as int64, if they are one vector, rise, and lie within an image of ``pixels`` pixels."""
     indices = np.asarray(indices)
     fits = indices.ndim == 1 and indices.dtype.kind in "iu" and 0 < len(indices) <= MAX_SAMPLES
     if not fits or indices[0] < 0 or indices[-1] >= pixels or (indices[1:] <= indices[:-1]).any():

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..datasets.loading import BRAVO_LAYOUT, load_dataset
+from ..errors import DatasetError
 from .archives import write_tar
 
 
@@ -26,7 +27,7 @@ def pack_ground_truth(
     Raises
     ------
     DatasetError
-        If a split is not there.
+        If a split is not there, or an image has no label map or no mask.
     """
 
     def files() -> Iterator[tuple[str, bytes]]:
@@ -34,7 +35,11 @@ def pack_ground_truth(
             layout = BRAVO_LAYOUT[split.rpartition("/")[2]]
             for sample in load_dataset(split, root=root, limit=limit):
                 base = f"{layout.folder}/{sample.name}"
-                yield base + layout.label, sample.label_path.read_bytes()
-                yield base + layout.mask, sample.invalid_path.read_bytes()
+                for path, ending in ((sample.label_path, layout.label), (sample.invalid_path, layout.mask)):
+                    if path is None:
+                        raise DatasetError(
+                            f"The image {sample.image_path} has no file *{ending} beside it; leave {split} out."
+                        )
+                    yield base + ending, path.read_bytes()
 
     return write_tar(out_tar, files())

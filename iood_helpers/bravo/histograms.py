@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-LEVELS = 65536
-"""Number of confidence levels: confidences are stored as unsigned 16-bit integers."""
+from ..checks import LEVELS
 
 ECE_BINS = 15
 

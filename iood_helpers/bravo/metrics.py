@@ -1,7 +1,7 @@
-"""The judge: metrics of the BRAVO challenge from ground truth, predicted classes and confidences.
+"""Metrics of the BRAVO challenge from ground truth, predicted classes and confidences.
 
-``BravoAccumulator`` counts, the pure functions of ``histograms`` turn counts into numbers, and this module knows
-which of them the protocol asks of which subset, and how they are averaged.
+``BravoAccumulator`` counts, the pure functions of ``histograms`` turn counts into numbers, ``protocol`` says which of
+them each subset has, and this module averages them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MetricsError
-from .accumulator import BravoAccumulator, ReliabilityCurve, per_class_iou, sample_pixels
+from .accumulator import BravoAccumulator
 from .protocol import (
     KNOWN_SUBSETS,
     LOWER_IS_BETTER,
@@ -22,24 +22,6 @@ from .protocol import (
     SEMANTIC_SUBSETS,
     metrics_of,
 )
-from .statistics import Interval, bootstrap_metrics
-
-__all__ = [
-    "BravoAccumulator",
-    "Interval",
-    "OOD_METRICS",
-    "OOD_SUBSETS",
-    "SEMANTIC_METRICS",
-    "SEMANTIC_SUBSETS",
-    "ReliabilityCurve",
-    "bootstrap_metrics",
-    "bravo_aggregates",
-    "bravo_metrics",
-    "harmonic_mean",
-    "per_class_iou",
-    "sample_pixels",
-    "subset_metrics",
-]
 
 
 def bravo_metrics(samples: Iterable | Mapping[str, Iterable], subset: str | None = None) -> dict[str, Any]:
@@ -51,7 +33,7 @@ def bravo_metrics(samples: Iterable | Mapping[str, Iterable], subset: str | None
         One tuple per image, as ``BravoAccumulator.update`` takes them.
     subset : str, optional
         Name of a BRAVO subset (``"ACDCfog"``): keys get it as prefix, and only the metrics that the protocol
-        asks of it are computed. Without it: semantic metrics if all images have labels, and OOD metrics if
+        defines for it are computed. Without it: semantic metrics if all images have labels, and OOD metrics if
         any sampled pixel is invalid.
 
     Returns
@@ -85,9 +67,9 @@ def bravo_metrics(samples: Iterable | Mapping[str, Iterable], subset: str | None
         return accumulator.compute(
             semantic=accumulator.labelled, ood=bool(accumulator.invalid.any()) or not accumulator.labelled
         )
-    asked = metrics_of(subset)
+    groups = metrics_of(subset)
     _count(samples, accumulator)
-    return {f"{subset}_{key}": value for key, value in accumulator.compute(*asked).items()}
+    return {f"{subset}_{key}": value for key, value in accumulator.compute(*groups).items()}
 
 
 def subset_metrics(split: str, counts: BravoAccumulator) -> dict[str, Any]:

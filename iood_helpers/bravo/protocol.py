@@ -1,4 +1,4 @@
-"""What the benchmark asks of which subset: the only place that knows."""
+"""Which metrics the benchmark computes for which subset: the only place that knows."""
 
 from __future__ import annotations
 
@@ -36,38 +36,44 @@ def expand_splits(splits: Sequence[str]) -> list[str]:
     return [split for group in expanded for split in group]
 
 
-class Asked(NamedTuple):
-    """Which groups of metrics a subset gets."""
+class MetricGroups(NamedTuple):
+    """Which groups of metrics a subset has."""
 
     semantic: bool
     ood: bool
 
 
-def metrics_of(split: str, *, labelled: bool = True, unknown: bool = True) -> Asked:
-    """Groups of metrics that the protocol asks of a subset, as far as its labels allow them.
+def metrics_of(split: str, *, labelled: bool = True, unknown: bool = True) -> MetricGroups:
+    """Groups of metrics that the protocol defines for a subset, as far as its labels allow them.
 
     Parameters
     ----------
-    split
-        A subset (``"ACDCfog"``), or a split with its data set (``"mini/ACDCfog"``); other data than the benchmark's are
-        asked for both groups.
-    labelled
+    split : str
+        A subset (``"ACDCfog"``), or a split with its data set (``"mini/ACDCfog"``); data outside of the benchmark have
+        both groups.
+    labelled : bool
         Whether every image has a label map.
-    unknown
+    unknown : bool
         Whether there are pixels of unknown objects.
+
+    Returns
+    -------
+    MetricGroups
 
     Raises
     ------
     MetricsError
-        If a bare name is no subset of the benchmark.
+        If a name without a data set is not a subset of the benchmark.
 
     Examples
     --------
     >>> metrics_of("SMIYC"), metrics_of("camvid/test", unknown=False)
-    (Asked(semantic=False, ood=True), Asked(semantic=True, ood=False))
+    (MetricGroups(semantic=False, ood=True), MetricGroups(semantic=True, ood=False))
     """
     dataset, _, subset = split.rpartition("/")
     if not dataset and subset not in KNOWN_SUBSETS:
         raise MetricsError(f"There is no BRAVO subset {subset!r}; choose one of {', '.join(KNOWN_SUBSETS)}.")
     other = subset not in SEMANTIC_SUBSETS and subset not in OOD_SUBSETS
-    return Asked(labelled and (subset in SEMANTIC_SUBSETS or other), unknown and (subset in OOD_SUBSETS or other))
+    return MetricGroups(
+        semantic=labelled and (subset in SEMANTIC_SUBSETS or other), ood=unknown and (subset in OOD_SUBSETS or other)
+    )

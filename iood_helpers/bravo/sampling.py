@@ -1,7 +1,7 @@
 """The protocol's draw of pixels: just the ones that NumPy's legacy generator gives, found a cheaper way.
 
 The protocol keeps ``RandomState(1).choice(indices, 100000, replace=False)`` of each image: NumPy shuffles all indices
-from the back to the front and keeps the first ones. Which places end up in front can be told without moving anything:
+from the back to the front and keeps the first ones. Which places end up in front can be found without moving anything:
 walk through the exchanges the other way round and follow the places that will be kept. One byte per pixel suffices, and
 the places come out in order. All images start from the same seed, so the random words are made once.
 """
@@ -61,13 +61,13 @@ def _words(size: int) -> np.ndarray:
 
 
 @compiled(nogil=True)
-def _partners(words, n, limit):
+def _partners(words: np.ndarray, n: np.int64, limit: np.int64) -> np.ndarray | None:
     """Place with which each place from ``limit`` on is exchanged, as NumPy draws them: from the last to the first.
 
     None if the words do not suffice.
     """
     partners = np.empty(n, np.int32)
-    place, word = n - 1, 0
+    place, word = n - 1, np.int64(0)
     mask = np.uint32(1)
     while mask < place:
         mask = (mask << np.uint32(1)) | np.uint32(1)
@@ -87,7 +87,7 @@ def _partners(words, n, limit):
 
 
 @compiled(nogil=True)
-def _kept(partners, limit):
+def _kept(partners: np.ndarray, limit: np.int64) -> np.ndarray:
     """Which places hold what a shuffle brings to the first ``limit`` ones: the exchanges, last one first."""
     kept = np.zeros(len(partners), np.bool_)
     kept[:limit] = True

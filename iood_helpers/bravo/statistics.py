@@ -1,4 +1,4 @@
-"""How much metrics depend on which images happened to be in the test set: bootstrap over images, and ranks."""
+"""How much metrics depend on which images are in the test set: bootstrap over images, and ranks."""
 
 from __future__ import annotations
 
@@ -16,63 +16,6 @@ SCORE_GROUPS = 4096
 """Groups of neighbouring confidence levels that the resampled ranking metrics are computed from."""
 
 
-class Interval(NamedTuple):
-    """A metric of all images, and the percentile interval of its bootstrap draws."""
-
-    value: float
-    low: float
-    high: float
-
-
-def bootstrap_metrics(
-    accumulators: Sequence[BravoAccumulator],
-    draws: int = 1000,
-    seed: int = 0,
-    semantic: bool = True,
-    ood: bool = False,
-    coverage: float = 0.95,
-) -> dict[str, Interval]:
-    """Percentile intervals of the metrics under resampling of images with replacement.
-
-    Pixels of one image are not independent, so whole images are drawn. Resampled values of mIoU and ECE are
-    exact. Those of AUROC, AUPR and FPR95 come from 4096 groups of neighbouring confidence levels, cut so that
-    each holds about the same share of correct, wrong and invalid pixels; ties inside a group move them by
-    less than 0.001. The value itself always comes from all 65 536 levels.
-
-    Parameters
-    ----------
-    accumulators : sequence of BravoAccumulator
-        One for each image (1.6 MB each), at least two.
-    draws, seed, semantic, ood
-        As for ``resampled_metrics``.
-    coverage : float
-        Share of draws inside the interval, between 0 and 1.
-
-    Returns
-    -------
-    dict
-        Metric name to ``Interval``. A draw in which a metric is not defined (no invalid pixel) does not count
-        for that metric.
-
-    Raises
-    ------
-    MetricsError
-        If there are fewer than two accumulators, no draw, or a metric is not defined on all images.
-
-    Notes
-    -----
-    Method: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
-    """
-    if not 0 < coverage < 1:
-        raise MetricsError(f"An interval of coverage {coverage} is not defined; give one between 0 and 1.")
-    drawn = resampled_metrics(accumulators, draws, seed, semantic, ood)
-    values = BravoAccumulator.total(accumulators).compute(semantic, ood)
-    tail = 50 * (1 - coverage)
-    return {
-        key: Interval(values[key], *np.nanpercentile(each, (tail, 100 - tail)).tolist()) for key, each in drawn.items()
-    }
-
-
 def resampled_metrics(
     accumulators: Sequence[BravoAccumulator],
     draws: int = 1000,
@@ -80,12 +23,16 @@ def resampled_metrics(
     semantic: bool = True,
     ood: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Metrics of test sets that are drawn from the images with replacement.
+    """Metrics of test sets that are drawn from the images with replacement (the bootstrap).
+
+    Pixels of one image are not independent, so whole images are drawn. Values of mIoU and ECE are exact. Those of
+    AUROC, AUPRC and FPR95 come from 4096 groups of neighbouring confidence levels, cut so that each holds about the
+    same share of correct, wrong and invalid pixels; ties inside a group move them by less than 0.001.
 
     Parameters
     ----------
     accumulators : sequence of BravoAccumulator
-        One for each image, at least two.
+        One for each image (1.6 MB each), at least two.
     draws : int
         How many resampled test sets.
     seed : int
@@ -103,6 +50,10 @@ def resampled_metrics(
     ------
     MetricsError
         If there are fewer than two accumulators, no draw, or a metric is not defined on all images.
+
+    Notes
+    -----
+    Method: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """
     if len(accumulators) < 2 or draws < 1:
         raise MetricsError(
@@ -135,7 +86,7 @@ def resampled_metrics(
 
 
 class MeanRanks(NamedTuple):
-    """Mean rank of each method (1 is best), shape (methods,), and the difference that is no longer chance."""
+    """Mean rank of each method (1 is best), shape (methods,), and the smallest significant difference of two."""
 
     ranks: np.ndarray
     critical_difference: float
@@ -150,6 +101,10 @@ def mean_ranks(values: np.ndarray, level: float = 0.05) -> MeanRanks:
         Higher is better; ties share their mean rank.
     level : float
         Chance of calling any two equal methods different.
+
+    Returns
+    -------
+    MeanRanks
 
     Raises
     ------
@@ -170,9 +125,9 @@ def mean_ranks(values: np.ndarray, level: float = 0.05) -> MeanRanks:
     )
 
 
-def _group_starts(*histograms: np.ndarray) -> np.ndarray:
+def _group_starts(*parts: np.ndarray) -> np.ndarray:
     """First level of each group; groups hold about equal shares of each histogram's pixels."""
-    shares = sum(counts / max(counts.sum(), 1) for counts in histograms)
+    shares = np.sum([counts / max(counts.sum(), 1) for counts in parts], axis=0)
     before = np.append(0.0, np.cumsum(shares)[:-1]) / shares.sum()
     group = np.floor(before * SCORE_GROUPS)
     return np.flatnonzero(np.append(True, np.diff(group) > 0))

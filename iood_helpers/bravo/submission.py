@@ -1,4 +1,4 @@
-"""The envelope: prediction trees to submission archives, and archives to metrics.
+"""Submission files: prediction trees to archives for the server, and archives to metrics.
 
 A tree holds ``<base>_pred.png`` (8 bits) and ``<base>_conf.png`` (16 bits) for each image, in the folders of the
 benchmark. An archive is a plain tar with one small file for each image (see ``codec``).
@@ -24,7 +24,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ..checks import class_map
-from ..datasets.loading import BRAVO_LAYOUT
+from ..datasets.layouts import BRAVO_LAYOUT
 from ..errors import IoodError, SubmissionError
 from ..io import write_atomically, write_json
 from .accumulator import BravoAccumulator, sample_pixels
@@ -41,21 +41,25 @@ def prediction_paths(tree: str | Path, split: str, name: str) -> tuple[Path, Pat
 
     Parameters
     ----------
-    tree
+    tree : str or Path
         Root of the tree.
-    split
+    split : str
         Split as for ``load_dataset`` ("mini/synobjs", "bravo/ACDCfog"); one outside the benchmark gets a folder of its
         own name.
-    name
+    name : str
         ``Sample.name`` of the image.
+
+    Returns
+    -------
+    (Path, Path)
 
     Raises
     ------
     SubmissionError
-        If the name leads out of the tree.
+        If the name points outside the tree.
     """
     if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-        raise SubmissionError(f"The image name {name!r} leads out of the tree {tree}; give a name below its split.")
+        raise SubmissionError(f"The image name {name!r} points outside the tree {tree}; give a name below its split.")
     subset = split.rpartition("/")[2]
     layout = BRAVO_LAYOUT.get(subset)
     base = f"{layout.folder}/{name}{layout.image}" if layout else f"{subset}/{name}"
@@ -69,10 +73,10 @@ def write_prediction(tree: str | Path, split: str, name: str, classes: np.ndarra
     ----------
     tree, split, name
         As for :func:`prediction_paths`.
-    classes
-        (H, W) whole numbers 0..18, of any type.
-    confidence
-        (H, W) floats 0..1, kept in 65 536 levels; or these levels, as whole numbers of 16 bits or more.
+    classes : ndarray of int, shape (H, W)
+        Train ids 0..18.
+    confidence : ndarray, shape (H, W)
+        Floats 0..1, kept in 65 536 levels; or these levels, as integers of 16 bits or more.
 
     Raises
     ------
@@ -94,16 +98,19 @@ def read_prediction(tree: str | Path, split: str, name: str) -> tuple[np.ndarray
     SubmissionError
         If a file is missing or has another bit depth.
     """
-    pair = []
-    for path, kind in zip(prediction_paths(tree, split, name), (np.uint8, np.uint16), strict=True):
+    pair = prediction_paths(tree, split, name)
+    for path in pair:
         if not path.is_file():
             raise SubmissionError(f"The prediction {path} is missing; predict {split} again.")
-        pair.append(_picture(path.read_bytes(), path, kind))
-    return pair[0], pair[1]
+    return _read_pair(*pair)
+
+
+def _read_pair(pred: Path, conf: Path) -> tuple[np.ndarray, np.ndarray]:
+    return _image(pred.read_bytes(), pred, np.uint8), _image(conf.read_bytes(), conf, np.uint16)
 
 
 def sample_ground_truth(gt_tar: str | Path, out_tar: str | Path, *, progress: bool = True) -> Path:
-    """Draw the pixels of every image that the benchmark will ask for: ``samples.tar`` from ``gt.tar``.
+    """Draw the pixels of every image whose confidences the benchmark compares: ``samples.tar`` from ``gt.tar``.
 
     Raises
     ------
@@ -111,7 +118,7 @@ def sample_ground_truth(gt_tar: str | Path, out_tar: str | Path, *, progress: bo
         If an archive is damaged or holds no label maps.
     """
     with reading(gt_tar) as members:
-        bases = _bases(members, lambda layout: layout.label)
+        bases = _bases(members)
 
         def files() -> Iterator[tuple[str, bytes]]:
             for base, subset in tqdm(bases.items(), desc="sample", disable=not progress):
@@ -128,14 +135,19 @@ def encode_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | 
 
     Parameters
     ----------
-    tree
+    tree : str or Path
         Folder with ``bravo_ACDC/...`` and so on, a pair of PNG files for each image.
-    samples_tar
+    samples_tar : str or Path
         Sampled pixels of every image, as the benchmark publishes them.
-    out_tar
+    out_tar : str or Path
         Archive to write; nothing is left behind if anything is wrong.
-    progress
+    progress : bool
         Whether to show a bar.
+
+    Returns
+    -------
+    Path
+        ``out_tar``.
 
     Raises
     ------
@@ -144,13 +156,12 @@ def encode_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | 
     """
     tree = _tree(tree)
     with reading(samples_tar) as members:
-        bases = _bases(members, lambda layout: SAMPLES)
-        pairs = _pairs(tree, bases)
+        bases = _bases(members, SAMPLES)
+        pairs = _pairs(tree, bases, samples_tar)
 
         def files() -> Iterator[tuple[str, bytes]]:
             for base, (pred, conf) in tqdm(pairs.items(), desc="encode", disable=not progress):
-                classes = _picture(pred.read_bytes(), pred, np.uint8)
-                levels = _picture(conf.read_bytes(), conf, np.uint16)
+                classes, levels = _read_pair(pred, conf)
                 indices = decode_samples(members(base + SAMPLES), base + SAMPLES)
                 try:
                     yield base + ENCODED, encode_prediction(classes, levels, indices)
@@ -167,9 +178,9 @@ def check_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | P
     ----------
     tree, samples_tar
         As for :func:`encode_submission`.
-    out_tar
+    out_tar : str or Path
         The archive.
-    progress
+    progress : bool
         Whether to show a bar.
 
     Returns
@@ -185,8 +196,8 @@ def check_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | P
     """
     tree = _tree(tree)
     with reading(samples_tar) as samples, reading(out_tar) as sent:
-        bases = _bases(samples, lambda layout: SAMPLES)
-        pairs = _pairs(tree, bases)
+        bases = _bases(samples, SAMPLES)
+        pairs = _pairs(tree, bases, samples_tar)
         if differing := sorted({base + ENCODED for base in bases} ^ set(sent.names)):
             raise SubmissionError(
                 f"The archive {out_tar} lacks images or holds others than {samples_tar}; encode the tree again: "
@@ -195,9 +206,9 @@ def check_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | P
         for base, (pred, conf) in tqdm(pairs.items(), desc="check", disable=not progress):
             classes, levels = decode_prediction(sent(base + ENCODED), base + ENCODED)
             indices = decode_samples(samples(base + SAMPLES), base + SAMPLES)
-            same = np.array_equal(classes, _picture(pred.read_bytes(), pred, np.uint8))
-            wanted = _picture(conf.read_bytes(), conf, np.uint16).ravel()
-            if not same or indices[-1] >= wanted.size or not np.array_equal(levels, wanted[indices]):
+            wanted, confidence = _read_pair(pred, conf)
+            same = np.array_equal(classes, wanted) and indices[-1] < confidence.size
+            if not same or not np.array_equal(levels, confidence.ravel()[indices]):
                 raise SubmissionError(f"{base + ENCODED} in {out_tar} differs from {pred}; encode the tree again.")
     return len(bases)
 
@@ -205,23 +216,23 @@ def check_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | P
 def evaluate_submission(
     gt_tar: str | Path, out_tar: str | Path, samples_tar: str | Path, *, progress: bool = True
 ) -> dict[str, Any]:
-    """Judge an encoded submission as the server does.
+    """Evaluate an encoded submission as the server does.
 
     Parameters
     ----------
-    gt_tar
+    gt_tar : str or Path
         Label maps and masks of invalid pixels.
-    out_tar
+    out_tar : str or Path
         The submission.
-    samples_tar
+    samples_tar : str or Path
         The pixels that it was encoded for.
-    progress
+    progress : bool
         Whether to show a bar.
 
     Returns
     -------
     dict
-        As :func:`iood_helpers.bravo_metrics` gives it for a mapping of subsets.
+        As :func:`.bravo_metrics` gives it for a mapping of subsets.
 
     Raises
     ------
@@ -229,7 +240,7 @@ def evaluate_submission(
         If images are missing from the submission (all of them are named), or a file is damaged or has another size.
     """
     with reading(gt_tar) as truth, reading(out_tar) as sent, reading(samples_tar) as samples:
-        bases = _bases(truth, lambda layout: layout.label)
+        bases = _bases(truth)
         for archive, ending, path in ((sent, ENCODED, out_tar), (samples, SAMPLES, samples_tar)):
             missing = [base + ending for base in bases if base + ending not in archive.names]
             if missing:
@@ -238,7 +249,7 @@ def evaluate_submission(
         for base, subset in tqdm(bases.items(), desc="evaluate", disable=not progress):
             layout = BRAVO_LAYOUT[subset]
             label = _label(truth, base + layout.label)
-            invalid = _picture(truth(base + layout.mask), base + layout.mask)
+            invalid = _image(truth(base + layout.mask), base + layout.mask)
             indices = decode_samples(samples(base + SAMPLES), base + SAMPLES)
             classes, levels = decode_prediction(sent(base + ENCODED), base + ENCODED)
             if classes.shape != label.shape or invalid.shape != label.shape:
@@ -251,7 +262,7 @@ def evaluate_submission(
             confidence = np.zeros(label.shape, np.uint16)
             confidence.ravel()[indices] = levels
             counts[subset].update(label, invalid, classes, confidence)
-    results = {}
+    results: dict[str, Any] = {}
     for subset, counted in counts.items():
         row = counted.compute(*metrics_of(subset))
         results |= {f"{subset}_{key}": value for key, value in row.items()}
@@ -269,34 +280,36 @@ def inspect_submission(out_tar: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _bases(members: Members, ending) -> dict[str, str]:
-    """Name without ending to subset, for the members that end as ``ending(layout)`` says."""
+def _bases(members: Members, ending: str | None = None) -> dict[str, str]:
+    """Name without ending to subset, for the members with this ending, or for the label maps."""
     found = {}
     for name in members.names:
         for subset, layout in BRAVO_LAYOUT.items():
             inside = name.startswith(f"{layout.folder}/") and (layout.part is None or f"/{layout.part}/" in name)
-            if inside and name.endswith(ending(layout)):
-                found[name.removesuffix(ending(layout))] = subset
+            if inside and name.endswith(ending or layout.label):
+                found[name.removesuffix(ending or layout.label)] = subset
     if not found:
         raise SubmissionError(f"The archive {members.path} holds nothing of the benchmark; check which file it is.")
     return found
 
 
-def _pairs(tree: Path, bases: dict[str, str]) -> dict[str, tuple[Path, Path]]:
+def _pairs(tree: Path, bases: dict[str, str], samples_tar: str | Path) -> dict[str, tuple[Path, Path]]:
     """Files of classes and confidences of each image; SubmissionError names those that a tree lacks."""
-    pairs = {
-        base: tuple(tree / f"{base}{BRAVO_LAYOUT[subset].image}_{kind}.png" for kind in ("pred", "conf"))
-        for base, subset in bases.items()
-    }
+    pairs = {}
+    for base, subset in bases.items():
+        name = f"{base}{BRAVO_LAYOUT[subset].image}"
+        pairs[base] = tree / f"{name}_pred.png", tree / f"{name}_conf.png"
     missing = [str(path.relative_to(tree)) for pair in pairs.values() for path in pair if not path.is_file()]
     if missing:
-        raise SubmissionError(f"The tree {tree} lacks {len(missing)} files; add them: {_listed(missing)}.")
+        raise SubmissionError(
+            f"The tree {tree} lacks {len(missing)} files for {samples_tar}; add them: {_listed(missing)}."
+        )
     return pairs
 
 
 def _label(members: Members, name: str) -> np.ndarray:
     """Train ids of one image from an archive."""
-    return class_map(_picture(members(name), name), f"The labels {name} of {members.path}", SubmissionError, True)
+    return class_map(_image(members(name), name), f"The labels {name} of {members.path}", SubmissionError, True)
 
 
 def _tree(tree: str | Path) -> Path:
@@ -316,29 +329,29 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:50]) + (f" and {len(names) - 50} more" if len(names) > 50 else "")
 
 
-def _picture(content: bytes, source: Any, kind: type | None = None) -> np.ndarray:
+def _image(content: bytes, source: Any, kind: type | None = None) -> np.ndarray:
     """Single-channel PNG; ``kind`` is the depth that it must have."""
     try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            if image.width * image.height > MAX_PIXELS:
                 raise SubmissionError(
-                    f"The picture {source} has {picture.width} x {picture.height} pixels; {MAX_PIXELS} is the limit."
+                    f"The image {source} has {image.width} x {image.height} pixels; {MAX_PIXELS} is the limit."
                 )
-            picture.verify()  # the decoder looks at no checksum; a picture that was verified is opened anew
+            image.verify()  # the decoder looks at no checksum; an image that was verified must be opened again
         array = np.asarray(Image.open(io.BytesIO(content), formats=["PNG"]))
     except SubmissionError:
         raise
-    except Exception as error:  # a damaged picture can fail in as many ways as Pillow has parsers
-        raise SubmissionError(f"The picture {source} cannot be read ({error}); write it again.") from error
+    except Exception as error:  # a damaged image can fail in as many ways as Pillow has parsers
+        raise SubmissionError(f"The image {source} cannot be read ({error}); write it again.") from error
     if array.ndim != 2 or (kind is not None and array.dtype != kind):
         wanted = f"{8 * np.dtype(kind).itemsize} bits" if kind else "one channel"
-        raise SubmissionError(f"The picture {source} has {array.dtype} {array.shape}; it needs {wanted}, one channel.")
+        raise SubmissionError(f"The image {source} has {array.dtype} {array.shape}; it needs {wanted}, one channel.")
     return array
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m iood_helpers.submission", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m iood_helpers.submission", description=str(__doc__).split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     for name, files in {
         "sample": ("gt", "out"),
@@ -354,27 +367,31 @@ def main(arguments: list[str] | None = None) -> int:
             command.add_argument("--json", type=Path, help="write all metrics to this file")
     args = parser.parse_args(arguments)
     try:
-        if args.command == "sample":
-            print(sample_ground_truth(args.gt, args.out))
-        elif args.command == "encode":
-            print(encode_submission(args.tree, args.samples, args.out))
-        elif args.command == "check":
-            print(f"{check_submission(args.tree, args.samples, args.submission)} images decode to the predictions")
-        elif args.command == "inspect":
-            for row in inspect_submission(args.submission):
-                height, width = row["size"]
-                print(f"{row['name']}: {height} x {width}, {row['samples']} samples, mean {row['mean_confidence']:.3f}")
-        else:
-            results = evaluate_submission(args.gt, args.submission, args.samples)
-            if args.json:
-                write_json(args.json, results)
-            for name, value in results.items():
-                if not isinstance(value, list):
-                    print(f"{name:<32}{value:.4f}")
+        _execute(args)
     except IoodError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _execute(args: argparse.Namespace) -> None:
+    if args.command == "sample":
+        print(sample_ground_truth(args.gt, args.out))
+    elif args.command == "encode":
+        print(encode_submission(args.tree, args.samples, args.out))
+    elif args.command == "check":
+        print(f"{check_submission(args.tree, args.samples, args.submission)} images decode to the predictions")
+    elif args.command == "inspect":
+        for row in inspect_submission(args.submission):
+            height, width = row["size"]
+            print(f"{row['name']}: {height} x {width}, {row['samples']} samples, mean {row['mean_confidence']:.3f}")
+    else:
+        results = evaluate_submission(args.gt, args.submission, args.samples)
+        if args.json:
+            write_json(args.json, results)
+        for name, value in results.items():
+            if not isinstance(value, list):
+                print(f"{name:<32}{value:.4f}")
 
 
 if __name__ == "__main__":

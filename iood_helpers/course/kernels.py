@@ -48,14 +48,14 @@ def execute(
 
     Parameters
     ----------
-    notebook, output
+    notebook, output : Path
         Source and executed copy; the copy is written also if a cell fails.
-    parameters
+    parameters : Mapping
         Values for its ``parameters`` cell.
-    cwd
+    cwd : Path
         Folder in which it runs.
-    environment
-        Variables for the kernel, on top of those of this process.
+    environment : Mapping of str to str
+        Variables for the kernel, on top of those of this process, which stay as they are.
 
     Returns
     -------
@@ -67,7 +67,8 @@ def execute(
         If a cell raises an error, or the kernel ends before its time (mostly for lack of memory).
     """
     pids: list[int] = []
-    usage, failure = Usage(), []
+    usage = Usage()
+    failure: list[BaseException] = []
     with TemporaryDirectory(prefix="iood-") as scratch:
         log = Path(scratch) / "passes"
         variables = {**os.environ, **environment, "IOOD_PASS_LOG": str(log)}
@@ -124,19 +125,16 @@ def _signals_kept() -> Iterator[Callable[[], None]]:
 
 
 def _manager(variables: dict[str, str], pids: list[int]) -> type[AsyncKernelManager]:
-    """Kernel manager that starts this interpreter with an environment, and tells the process."""
+    """Kernel manager that starts this interpreter with an environment, and adds its process to ``pids``."""
 
     class Manager(AsyncKernelManager):
         def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
             command = [sys.executable, "-m", "ipykernel_launcher", "-f", self.connection_file]
             return command + (extra_arguments or [])
 
-        async def _async_launch_kernel(self, kernel_cmd: list[str], **kwargs: Any) -> None:
-            await super()._async_launch_kernel(kernel_cmd, **kwargs)
-            pids.append(self.provisioner.pid)
-
-        async def _async_pre_start_kernel(self, **kwargs: Any) -> tuple[list[str], dict[str, Any]]:
-            return await super()._async_pre_start_kernel(**{**kwargs, "env": dict(variables)})
+        async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # typed as the blocking one
+            await super().start_kernel(**{**options, "env": dict(variables)})
+            pids.append(self.provisioner.pid)  # type: ignore[union-attr]  # a process of this machine
 
     return Manager
 

@@ -1,4 +1,4 @@
-"""Parameters of notebooks: which there are, what a file or the command line says of them, and whether that can be."""
+"""Parameters of notebooks: which exist, which values files and the command line give them, and whether these fit."""
 
 from __future__ import annotations
 
@@ -36,15 +36,16 @@ def declared(path: Path) -> dict[str, Any]:
             f"The notebook {path.stem} needs exactly one cell tagged 'parameters'; it has {len(tagged)}."
         )
     try:
-        return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(source).body}
+        assignments: list[Any] = ast.parse(source).body
+        return {node.targets[0].id: ast.literal_eval(node.value) for node in assignments}
     except (AttributeError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise ParameterError(f"The parameters cell of {path.stem} must hold literals only ({error}).") from error
 
 
 class _Loader(yaml.SafeLoader):
-    """Without aliases: nine lines of them stand for gigabytes, and one can stand for itself."""
+    """Without aliases: nine lines of them can expand to gigabytes, and one can contain itself."""
 
-    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not read")
         return super().compose_node(parent, index)
@@ -59,13 +60,13 @@ def _read(text: str) -> Any:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Parameters in a file; ParameterError if it is no mapping of names to values."""
+    """Parameters in a file; ParameterError if it is not a mapping of names to values."""
     try:
         content = _read(path.read_text(encoding="utf-8"))
     except (OSError, *_YAML_ERRORS) as error:
-        raise ParameterError(f"The parameter file {path} is no readable YAML; mend or restore it.") from error
+        raise ParameterError(f"The parameter file {path} is not readable YAML; fix or restore it.") from error
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
-        raise ParameterError(f"The parameter file {path} must hold lines 'name: value'; mend or restore it.")
+        raise ParameterError(f"The parameter file {path} must hold lines 'name: value'; fix or restore it.")
     return content
 
 
@@ -79,7 +80,7 @@ def parse(items: list[str]) -> dict[str, Any]:
         try:
             changes[name] = _read(text)
         except _YAML_ERRORS as error:
-            raise ParameterError(f"The value in --set {item!r} is no YAML; quote or mend it.") from error
+            raise ParameterError(f"The value in --set {item!r} is not YAML; quote or fix it.") from error
     return changes
 
 

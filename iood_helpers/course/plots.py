@@ -128,7 +128,7 @@ def critical_difference(ranks: Mapping[str, float], critical_difference: float, 
 
     What begins beyond the end of a method's bar is worse than that method by more than chance.
     """
-    order = sorted(ranks, key=ranks.get)
+    order = sorted(ranks, key=lambda name: ranks[name])
     figure = go.Figure(
         go.Scatter(
             x=[ranks[name] for name in order],
@@ -182,14 +182,14 @@ def scatter(
         Diameter of a marker in pixels.
     """
     figure = go.Figure()
-    hover = np.asarray(hover)
+    hover_text = np.asarray(hover)
     for label in np.unique(labels):
         chosen = labels == label
         axes = dict(zip("xyz", points[chosen].T, strict=False))
         common = {
             "name": names[int(label)],
             "mode": "markers",
-            "text": hover[chosen],
+            "text": hover_text[chosen],
             "hovertemplate": "%{text}<extra></extra>",
             "marker": {
                 "size": size if points.shape[1] == 2 else 0.6 * size,

@@ -27,13 +27,13 @@ class Record:
 
     Parameters
     ----------
-    folder
+    folder : Path
         Run folder.
-    names
+    names : list of str
         Notebooks that will run, in order.
-    parameters
+    parameters : dict
         Their parameters.
-    profile
+    profile : str
         Name of the profile.
     """
 

@@ -47,7 +47,7 @@ def profiles() -> list[str]:
 
 
 def declared_parameters(name: str) -> dict[str, Any]:
-    """Names and defaults in the ``parameters`` cell of a notebook; see :func:`.parameters.declared`."""
+    """Names and defaults in the ``parameters`` cell of a notebook; see ``parameters.declared``."""
     return given.declared(NOTEBOOKS / f"{name}.ipynb")
 
 
@@ -82,14 +82,14 @@ def run(
 
     Parameters
     ----------
-    names
+    names : list of str
         Notebooks, in order.
-    parameters
+    parameters : dict
         Values; each notebook gets the ones that it declares. ``run_dir`` names the run folder; a relative one counts
         from the root of the repository, other relative paths from the current folder.
-    profile
+    profile : str
         Name for the record.
-    book
+    book : bool, str or Path
         Whether to make figures for the book and copy the executed notebooks to ``book/notebooks``, or the folder to
         copy them to.
 

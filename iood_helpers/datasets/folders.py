@@ -1,4 +1,4 @@
-"""Folders of other people: which files in them are images, and which names a list holds."""
+"""Folders as users have them: which files in them are images, and which names a list holds."""
 
 from __future__ import annotations
 
@@ -11,14 +11,28 @@ from pathlib import Path
 from ..errors import DatasetError
 from .images import FORMATS
 
-PICTURES = (".avif", ".gif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".pgm", ".dng", ".cr2", ".nef", ".arw", ".exr")
-"""Endings of pictures that are not read; if there are any, that is told."""
+UNREAD_FORMATS = (
+    ".avif",
+    ".gif",
+    ".heic",
+    ".heif",
+    ".jp2",
+    ".jxl",
+    ".ppm",
+    ".pgm",
+    ".dng",
+    ".cr2",
+    ".nef",
+    ".arw",
+    ".exr",
+)
+"""Endings of image files that are not read; a warning counts them."""
 
 DERIVED = re.compile(
     r"_(color|colour|mask|gt|pred|conf|depth|overlay|(gt(Fine|Coarse)?_)?"
     r"(color|labelColor|labelIds|labelTrainIds|instanceIds|invIds|polygons)|labels(_semantic(_color|_fake)?)?)$"
 )
-"""Endings of pictures that were made from an image beside them."""
+"""Endings of files that were made from an image beside them."""
 
 SYSTEM = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")
 """Folders of archives, disks and network drives, with thumbnails and the like."""
@@ -30,28 +44,33 @@ def find_images(folder: Path, ending: str = "", unless: tuple[str, ...] = ()) ->
     """Sorted (name, path) of the images below a folder.
 
     Links to folders are followed, each folder once. Hidden files, hidden folders and those of the system are left out.
-    A warning counts pictures that are left out for other reasons: a format that is not read, a name that does not end
-    as it should, made from an image beside them, or reached a second time.
+    A warning counts files that are left out for other reasons: a format that is not read, a name that does not end as
+    it should, made from an image beside them, or reached a second time.
 
     Parameters
     ----------
-    folder
+    folder : Path
         Where to look.
-    ending
-        What the stem of a name must end in; it is no part of the name that is returned.
-    unless
-        Endings of file names that are no images.
+    ending : str
+        What the stem of a file name must end in; it is left out of the name that is returned.
+    unless : tuple of str
+        Endings of file names that are not images.
+
+    Returns
+    -------
+    list of (str, Path)
 
     Raises
     ------
     DatasetError
-        If a folder cannot be read, or a link leads nowhere.
+        If a folder cannot be read, or the target of a link does not exist.
     """
     files, again = _files(folder)
-    found, left = {}, [("folders reached a second time", path) for path in again]
+    found: dict[str, list[Path]] = {}
+    left = [("folders reached a second time", path) for path in again]
     for path in files:
         stem, suffix = path.stem, path.suffix.lower()
-        if suffix in PICTURES:
+        if suffix in UNREAD_FORMATS:
             left.append((f"{suffix} files in need of conversion to PNG or JPEG", path))
         if suffix not in FORMATS or path.name.endswith(unless):
             continue
@@ -62,11 +81,11 @@ def find_images(folder: Path, ending: str = "", unless: tuple[str, ...] = ()) ->
             left.append((f"files whose names do not end in {ending}", path))
     for name in [name for name in found if DERIVED.search(name) and DERIVED.sub("", name) in found]:
         left += [("files made from an image beside them", path) for path in found.pop(name)]
-    _tell(folder, left)
+    _warn(folder, left)
     return sorted((name, path) for name, paths in found.items() for path in paths)
 
 
-def _tell(folder: Path, left: list[tuple[str, Path]]) -> None:
+def _warn(folder: Path, left: list[tuple[str, Path]]) -> None:
     """One warning for a folder, with counts and an example for each reason."""
     if not left:
         return
@@ -76,25 +95,25 @@ def _tell(folder: Path, left: list[tuple[str, Path]]) -> None:
 
 
 def _files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Files below a folder, and folders to which a second way leads."""
+    """Files below a folder, and folders that are reached a second time."""
 
     def stop(error: OSError) -> None:
         raise DatasetError(
-            f"The folder {error.filename} cannot be read ({error.strerror}); mend its permissions or leave it out."
+            f"The folder {error.filename} cannot be read ({error.strerror}); fix its permissions or leave it out."
         ) from error
 
     seen, files, again = set(), [], []
     for place, folders, names in os.walk(folder, followlinks=True, onerror=stop):
         real = os.path.realpath(place)
-        if real in seen:  # a link that leads back, or a second way to the same folder
+        if real in seen:  # a link back to a parent, or to a folder that was read already
             folders.clear()
             again.append(Path(place))
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in SYSTEM)
         for path in (Path(place, name) for name in names if not name.startswith(".")):
-            if not os.path.exists(path):  # it may have led to a folder full of images, on a disk that is not there
-                raise DatasetError(f"The link {path} leads nowhere; mend or remove it.")
+            if not os.path.exists(path):  # it may point to a folder full of images, on a disk that is not there
+                raise DatasetError(f"The target of the link {path} does not exist; fix or remove the link.")
             files.append(path)
     return files, again
 
@@ -111,11 +130,11 @@ def read_list(path: Path) -> list[str]:
         If the file cannot be read or is of another encoding.
     """
     if not path.is_file():  # a pipe would never end
-        raise DatasetError(f"The list {path} cannot be read (it is no file); replace or remove it.")
+        raise DatasetError(f"The list {path} cannot be read (it is not a file); replace or remove it.")
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DatasetError(f"The list {path} cannot be read ({error.strerror}); mend its permissions.") from error
+        raise DatasetError(f"The list {path} cannot be read ({error.strerror}); fix its permissions.") from error
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         text = content.decode(encoding)
@@ -128,4 +147,4 @@ def read_list(path: Path) -> list[str]:
 
 
 def _other_encoding(path: Path) -> str:
-    return f"The list {path} is no text in UTF-8 or UTF-16; save it in UTF-8 encoding."
+    return f"The list {path} is not text in UTF-8 or UTF-16; save it in UTF-8 encoding."

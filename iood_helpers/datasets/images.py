@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from ..errors import DatasetError
 
 MIN_SIDE = 32
-"""Smallest height and width of an image: one cell of the coarsest feature map (stride 32)."""
+"""Smallest height and width of an image: one cell at stride 32, the coarsest of common networks."""
 
 MAX_PIXELS = 1 << 25
 """Largest image that is decoded (a frame of 7680 x 4320 fits); ``IOOD_MAX_PIXELS`` sets another limit.
@@ -32,45 +35,43 @@ FORMATS = {
 would start Ghostscript for an EPS file named ``x.png``."""
 
 LOSSY = ("JPEG", "MPO")
-TILE_SIZE = (322, 323)
+TILE_WIDTH, TILE_HEIGHT = 322, 323
 """Tags of a TIFF file."""
 
 
-def _open(path: Path, decode: bool = True) -> Image.Image:
-    """Open an image file and, unless only its header is wanted, decode it whole."""
+@contextmanager
+def _open(path: Path, decode: bool = True) -> Iterator[Image.Image]:
+    """An open image file, decoded whole unless only its header is wanted."""
     if not os.path.isfile(path):  # unlike Path.is_file, it never raises
         raise DatasetError(f"The image file {path} does not exist; check the path or restore the file.")
-    image = None
-    try:
-        image = Image.open(path, formats=sorted(set(FORMATS.values())))
-        _check_size(image, path)
-        if decode:
-            if image.format == "PNG":
-                image.verify()  # the decoder looks at no checksum: damage in the last rows would pass
-                image = Image.open(path, formats=["PNG"])
-            image.load()
-    except DatasetError:
-        _close(image)
-        raise
-    except Image.DecompressionBombError as error:
-        _close(image)
-        raise DatasetError(
-            f"The image file {path} cannot be read ({error}); make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS and "
-            "IOOD_MAX_PIXELS if you trust it."
-        ) from error
-    except Exception as error:  # a damaged file can fail in as many ways as Pillow has decoders
-        _close(image)
-        raise DatasetError(
-            f"The image file {path} cannot be read ({error}); replace it by an intact copy or remove it."
-        ) from error
-    return image
+    with ExitStack() as stack:
+        try:
+            image = stack.enter_context(Image.open(path, formats=sorted(set(FORMATS.values()))))
+            _check_size(image, path)
+            if decode:
+                if image.format == "PNG":
+                    image.verify()  # the decoder looks at no checksum: damage in the last rows would pass
+                    image = stack.enter_context(Image.open(path, formats=["PNG"]))
+                image.load()
+        except DatasetError:
+            raise
+        except Image.DecompressionBombError as error:
+            raise DatasetError(
+                f"The image file {path} cannot be read ({error}); make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS "
+                "and IOOD_MAX_PIXELS if you trust it."
+            ) from error
+        except Exception as error:  # a damaged file can fail in as many ways as Pillow has decoders
+            raise DatasetError(
+                f"The image file {path} cannot be read ({error}); replace it by an intact copy or remove it."
+            ) from error
+        yield image
 
 
 def _check_size(image: Image.Image, path: Path) -> None:
     limit = _max_pixels()
     sizes = [image.size]
-    if image.format == "TIFF":  # whole tiles are decoded, however small the picture is
-        sizes.append(tuple(image.tag_v2.get(tag, 1) for tag in TILE_SIZE))
+    if isinstance(image, TiffImageFile):  # whole tiles are decoded, however small the image is
+        sizes.append((image.tag_v2.get(TILE_WIDTH, 1), image.tag_v2.get(TILE_HEIGHT, 1)))
     for width, height in sizes:
         if width * height > limit:
             raise DatasetError(
@@ -78,7 +79,7 @@ def _check_size(image: Image.Image, path: Path) -> None:
                 "make it smaller, or set IOOD_MAX_PIXELS if you trust it."
             )
     if _has_more(image):
-        raise DatasetError(f"The image file {path} holds several pictures; save one of them alone.")
+        raise DatasetError(f"The image file {path} holds several images; save one of them alone.")
 
 
 def _max_pixels() -> int:
@@ -91,40 +92,43 @@ def _max_pixels() -> int:
 
 
 def _has_more(image: Image.Image) -> bool:
-    """Whether a file holds further pictures; the previews that cameras add to a JPEG do not count."""
-    if image.format == "TIFF":
+    """Whether a file holds further images; the previews that cameras add to a JPEG do not count."""
+    if isinstance(image, TiffImageFile):
         return image.tag_v2.next != 0  # counting them would read them all
     return image.format not in LOSSY and getattr(image, "n_frames", 1) > 1
-
-
-def _close(image: Image.Image | None) -> None:
-    if image is not None:
-        image.close()
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
     """Height and width in pixels of an image file, from its header alone.
 
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    (int, int)
+
     Raises
     ------
     DatasetError
-        If the file is missing or no image.
+        If the file is missing or not an image.
     """
     with _open(Path(path), decode=False) as image:
         return image.height, image.width
 
 
 def read_image(image: str | Path | np.ndarray | Image.Image) -> np.ndarray:
-    """Read any picture as 8-bit RGB.
+    """Read any image as 8-bit RGB.
 
-    Grey, palette, 1-bit and CMYK pictures are converted to RGB. An alpha channel is dropped: the colour
+    Grey, palette, 1-bit and CMYK images are converted to RGB. An alpha channel is dropped: the colour
     stored under it is kept, and nothing is blended in. 16-bit grey values are scaled to 8 bits by
     ``round(v / 257)``; of a file with 16-bit *colour*, Pillow keeps the upper 8 bits. The orientation tag of
     EXIF is not applied: rows and columns are those stored in the file, since label maps carry no tag.
 
     Parameters
     ----------
-    image : path, PIL image, or array
+    image : str, Path, PIL image, or ndarray
         Arrays: uint8, uint16 or bool, of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
 
     Returns
@@ -135,7 +139,7 @@ def read_image(image: str | Path | np.ndarray | Image.Image) -> np.ndarray:
     Raises
     ------
     DatasetError
-        If the file is missing, truncated, not an image, larger than ``MAX_PIXELS`` or of several pictures, if it
+        If the file is missing, truncated, not an image, larger than ``MAX_PIXELS`` or several images in one, if it
         has another pixel type (floats, 32-bit integers), or if a side is shorter than 32 pixels.
 
     Examples
@@ -263,7 +267,7 @@ def read_mask(path: str | Path) -> np.ndarray:
 
 
 def _stored(path: Path, what: str) -> np.ndarray:
-    """Numbers of a file that holds no photograph: (H, W), or (H, W, C) without alpha."""
+    """Values of a label map or mask file: (H, W), or (H, W, C) without alpha."""
     with _open(path) as image:
         if image.format in LOSSY:
             raise DatasetError(f"The {what} {path} is a JPEG, whose values are not exact; store it as PNG.")

@@ -11,54 +11,30 @@ from ..errors import DatasetError
 
 VOID = 255
 
-CLASS_NAMES: tuple[str, ...] = (
-    "road",
-    "sidewalk",
-    "building",
-    "wall",
-    "fence",
-    "pole",
-    "traffic light",
-    "traffic sign",
-    "vegetation",
-    "terrain",
-    "sky",
-    "person",
-    "rider",
-    "car",
-    "truck",
-    "bus",
-    "train",
-    "motorcycle",
-    "bicycle",
-)
-
+_COLORS = {
+    "road": (128, 64, 128),
+    "sidewalk": (244, 35, 232),
+    "building": (70, 70, 70),
+    "wall": (102, 102, 156),
+    "fence": (190, 153, 153),
+    "pole": (153, 153, 153),
+    "traffic light": (250, 170, 30),
+    "traffic sign": (220, 220, 0),
+    "vegetation": (107, 142, 35),
+    "terrain": (152, 251, 152),
+    "sky": (70, 130, 180),
+    "person": (220, 20, 60),
+    "rider": (255, 0, 0),
+    "car": (0, 0, 142),
+    "truck": (0, 0, 70),
+    "bus": (0, 60, 100),
+    "train": (0, 80, 100),
+    "motorcycle": (0, 0, 230),
+    "bicycle": (119, 11, 32),
+}
+CLASS_NAMES: tuple[str, ...] = tuple(_COLORS)
 NUM_CLASSES = len(CLASS_NAMES)
-
-PALETTE: np.ndarray = np.array(
-    [
-        (128, 64, 128),
-        (244, 35, 232),
-        (70, 70, 70),
-        (102, 102, 156),
-        (190, 153, 153),
-        (153, 153, 153),
-        (250, 170, 30),
-        (220, 220, 0),
-        (107, 142, 35),
-        (152, 251, 152),
-        (70, 130, 180),
-        (220, 20, 60),
-        (255, 0, 0),
-        (0, 0, 142),
-        (0, 0, 70),
-        (0, 60, 100),
-        (0, 80, 100),
-        (0, 0, 230),
-        (119, 11, 32),
-    ],
-    dtype=np.uint8,
-)
+PALETTE = np.array(list(_COLORS.values()), dtype=np.uint8)
 """RGB colour of each train id, shape (19, 3), uint8."""
 
 CITYSCAPES_LABEL_IDS: tuple[int, ...] = (
@@ -67,17 +43,11 @@ CITYSCAPES_LABEL_IDS: tuple[int, ...] = (
 )
 """Label id (``*_gtFine_labelIds.png``, 0..33) of each train id, from the Cityscapes label definition."""
 
-CAMVID_NAMES: tuple[str, ...] = (
-    *("sky", "building", "pole", "road", "pavement", "tree"),
-    *("sign", "fence", "car", "pedestrian", "bicyclist"),
-)
 CAMVID_VOID = 11
 
 CAMVID_TO_CITYSCAPES: tuple[int, ...] = (10, 2, 5, 0, 1, 8, 7, 4, 13, 11, 12)
-"""Train id of each of the 11 CamVid ids (a bicyclist counts as rider)."""
-
-CITYSCAPES_TO_CAMVID: tuple[int, ...] = (3, 4, 1, 7, 7, 2, 6, 6, 5, 5, 0, 9, 10, 8, 8, 8, 8, 8, 10)
-"""CamVid id of each train id: walls become fences, terrain trees, every vehicle a car."""
+"""Train id of each CamVid id: sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist (as
+rider)."""
 
 
 def _lookup(pairs: dict[int, int], fill: int) -> np.ndarray:
@@ -102,7 +72,6 @@ _EXPECTED = {
     "label-ids": "Cityscapes label ids 0..33",
     "camvid": "CamVid ids 0..10 and 11 for void",
 }
-_TO_CAMVID = _lookup({VOID: CAMVID_VOID} | dict(enumerate(CITYSCAPES_TO_CAMVID)), _UNKNOWN)
 
 
 def to_train_ids(label: np.ndarray, encoding: str, source: str = "The label map") -> np.ndarray:
@@ -138,34 +107,3 @@ def to_train_ids(label: np.ndarray, encoding: str, source: str = "The label map"
         shown = ", ".join(map(str, ids[:10])) + (", ..." if len(ids) > 10 else "")
         raise DatasetError(f"{source} holds the ids {shown}; store {_EXPECTED[encoding]} instead, or remove the image.")
     return mapped
-
-
-def camvid_classes(classes: np.ndarray) -> np.ndarray:
-    """Translate predicted Cityscapes train ids into the 11 CamVid ids, so that CamVid can be scored.
-
-    Parameters
-    ----------
-    classes : ndarray of int, any shape
-        Train ids 0..18, or 255 for void.
-
-    Returns
-    -------
-    ndarray of uint8, same shape
-        CamVid ids 0..10; 11 for void.
-
-    Raises
-    ------
-    DatasetError
-        If other ids occur.
-
-    Examples
-    --------
-    >>> camvid_classes(np.array([0, 13, 15, 255])).tolist()
-    [3, 8, 8, 11]
-    """
-    classes = np.asarray(classes)
-    wrong = (classes != VOID) & ((classes < 0) | (classes > 18))
-    if wrong.any():
-        ids = np.unique(classes[wrong]).tolist()
-        raise DatasetError(f"The class map holds the ids {ids[:10]}; pass Cityscapes train ids 0..18 or 255.")
-    return _TO_CAMVID[classes.astype(np.uint8)]

@@ -7,7 +7,7 @@ Which encodings occur where:
 | Cityscapes | train ids or label ids (0..33, 255 void), image by image | none |
 | CamVid | CamVid ids, 11 or 255 for void | none |
 | BRAVO, mini | train ids, 255 for void | not zero: invalid |
-| masks | none | 0 ordinary, 255 void, anything else an anomaly |
+| masks | none | 0 in-distribution, 255 void, anything else an anomaly |
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ BRAVO_LAYOUT: dict[str, BravoLayout] = {
 """The nine subsets of the BRAVO benchmark: folders and file names as its organisers publish them."""
 
 OWN_SUBSETS = ("devobjs", "newobjs")
-"""Subsets that BRAVO has not: objects to develop on, and kinds of objects that no development has seen.
+"""Subsets of the mini scenes only: objects to develop on, and kinds of objects that no development has seen.
 
 They are measured like synobjs, but enter no aggregate.
 """

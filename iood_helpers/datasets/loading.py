@@ -1,4 +1,4 @@
-"""The door for images: mini scenes, Cityscapes, CamVid, BRAVO and folders with masks, all as ``Sample``.
+"""Loading: mini scenes, Cityscapes, CamVid, BRAVO and folders with masks, all as ``Sample``.
 
 Mini scenes are stored in the layouts of Cityscapes and BRAVO: one code path reads shipped and real data.
 """
@@ -6,40 +6,17 @@ Mini scenes are stored in the layouts of Cityscapes and BRAVO: one code path rea
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import DatasetError
-from ..io import mini_dir
+from ..io import data_dir
 from . import layouts
-from .images import FORMATS, read_image
-from .labels import (
-    CAMVID_NAMES,
-    CAMVID_TO_CITYSCAPES,
-    CAMVID_VOID,
-    CITYSCAPES_TO_CAMVID,
-    camvid_classes,
-)
-from .layouts import BRAVO_LAYOUT, MINI_LAYOUT, OWN_SUBSETS, BravoLayout
+from .images import FORMATS
+from .layouts import BRAVO_LAYOUT, MINI_LAYOUT
 from .samples import Dataset, Sample
-
-__all__ = [
-    "BRAVO_LAYOUT",
-    "CAMVID_NAMES",
-    "CAMVID_TO_CITYSCAPES",
-    "CAMVID_VOID",
-    "CITYSCAPES_TO_CAMVID",
-    "DATASETS",
-    "MINI_LAYOUT",
-    "OWN_SUBSETS",
-    "BravoLayout",
-    "Dataset",
-    "Sample",
-    "camvid_classes",
-    "load_dataset",
-    "read_image",
-]
 
 CALIBRATION_EVERY = 5
 """Every fifth training image in sorted order belongs to ``train-calibration``, the rest to ``train-fit``."""
@@ -71,8 +48,9 @@ def load_dataset(
     split : str
         See ``DATASETS``. ``train-fit`` and ``train-calibration`` divide the sorted ``train`` images 4:1
         (every fifth is for calibration). For "masks" the name of a folder of photographs ``X.jpg`` or
-        ``X.png`` with anomaly masks ``X_mask.png`` (0 ordinary, 255 void, else anomaly; there is no label map).
-    root : path, optional
+        ``X.png`` with anomaly masks ``X_mask.png`` (0 in-distribution, 255 void, else anomaly; there is no
+        label map).
+    root : str or Path, optional
         The folder that holds ``cityscapes/``, ``camvid/``, ``bravo/`` or the folder of masks. Default: the
         shipped scenes for "mini", else the environment variable ``IOOD_DATA``.
     limit : int, optional
@@ -118,7 +96,7 @@ def load_dataset(
         )
     names = [sample.name for sample in samples]
     if len(set(names)) < len(names):
-        twice = next(one for one, two in zip(names, names[1:], strict=False) if one == two)
+        twice = next(one for one, two in pairwise(names) if one == two)
         raise DatasetError(f"The image {twice} of {name}/{split} below {folder} exists in two formats; remove one.")
     if limit is not None and limit < len(samples):
         chosen = np.arange(limit)
@@ -130,18 +108,18 @@ def load_dataset(
 
 def _root(name: str, root: str | Path | None) -> Path:
     if root is None and name == "mini":
-        return mini_dir()
+        return data_dir() / "mini"
     if root is None:
         root = os.environ.get("IOOD_DATA") or None
     if root is None:
         raise DatasetError(
-            f"Where the dataset {name!r} lies is not known; pass root=, or set the environment variable "
+            f"The folder of the dataset {name!r} is not known; pass root=, or set the environment variable "
             "IOOD_DATA, to the folder that holds its folder."
         )
     try:
         return Path(root).expanduser().absolute()
-    except (TypeError, RuntimeError) as error:  # RuntimeError: "~" of nobody
-        raise DatasetError(f"The folder {root!r} names no place ({error}); pass another root=.") from error
+    except (TypeError, RuntimeError) as error:  # RuntimeError: "~" of an unknown user
+        raise DatasetError(f"The folder {root!r} is not a valid path ({error}); pass another root=.") from error
 
 
 def _samples(name: str, split: str, root: Path) -> list[Sample]:

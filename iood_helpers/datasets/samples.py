@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -31,7 +32,8 @@ class Sample:
         What the ids in the label file mean.
     mask_encoding : {"nonzero", "anomaly"}
         What the values of the mask mean. "nonzero": 0 is valid, anything else invalid, as the BRAVO protocol has it.
-        "anomaly": 255 is void, as Fishyscapes and SegmentMeIfYouCan write it, 0 is ordinary, anything else an anomaly.
+        "anomaly": 255 is void, as Fishyscapes and SegmentMeIfYouCan write it, 0 is in-distribution, anything else an
+        anomaly.
     """
 
     name: str
@@ -76,7 +78,7 @@ class Sample:
             return np.zeros(image_size(self.image_path), dtype=bool)
         if self.mask_encoding == "nonzero":
             return self._check_size(read_mask(self.invalid_path), self.invalid_path)
-        mask = self._anomalies()
+        mask = self._anomalies(self.invalid_path)
         found = (mask != 0) & (mask != VOID)
         if not found.any() and (mask == VOID).any():
             warnings.warn(
@@ -90,11 +92,11 @@ class Sample:
         """Pixels that the mask leaves out of every count, bool, shape (H, W); raises as :meth:`invalid` does."""
         if self.invalid_path is None or self.mask_encoding == "nonzero":
             return np.zeros(image_size(self.image_path), dtype=bool)
-        return self._anomalies() == VOID
+        return self._anomalies(self.invalid_path) == VOID
 
-    def _anomalies(self) -> np.ndarray:
+    def _anomalies(self, path: Path) -> np.ndarray:
         """A mask of more than two values, which have to be exact: no colours, nothing above 255."""
-        return self._check_size(read_ids(self.invalid_path, "mask"), self.invalid_path)
+        return self._check_size(read_ids(path, "mask"), path)
 
     def _check_size(self, array: np.ndarray, path: Path) -> np.ndarray:
         (rows, columns), size = array.shape, image_size(self.image_path)
@@ -112,7 +114,7 @@ class Dataset(Sequence[Sample]):
     Attributes
     ----------
     name, split : str
-        As asked of ``load_dataset``.
+        As given to ``load_dataset``.
     root : Path
         The folder that holds the dataset folders.
     """
@@ -124,7 +126,11 @@ class Dataset(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._samples)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Dataset: ...
+    def __getitem__(self, index: int | slice) -> Sample | Dataset:
         if isinstance(index, slice):
             return Dataset(self.name, self.split, self.root, self._samples[index])
         return self._samples[index]

@@ -1,15 +1,15 @@
 """What every detector learns from and offers, and what is done with its maps.
 
-A detector is made with its settings, learns from ordinary pixels by ``fit(bank)``, and gives ``score(prediction)``:
-(h, w) float32 on the grid of the logits, higher is stranger. None of them sees a label of a test image or an unknown
-object.
+A detector is made with its settings, learns from in-distribution pixels by ``fit(bank)``, and gives
+``score(prediction)``: (h, w) on the grid of the logits, higher is more unusual. None of them sees a label of a test
+image or an unknown object.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FeatureBank:
-    """Ordinary pixels to learn from.
+    """In-distribution pixels to learn from.
 
     Attributes
     ----------
-    embedder
+    embedder : PixelEmbedder
         Makes the vectors (standardised, fitted).
-    vectors, label
+    vectors, label : numpy.ndarray
         (n, D) float32 and (n,) true classes of pixels to fit on.
-    decoder, logits
-        (n, d) and (n, 19): what the classifier sees and says at these pixels.
-    calibration_vectors, calibration_predicted
-        Pixels of other images with their predicted classes, to calibrate on.
-    calibration_images
-        Predictions of a few of these images, for scores that are measured on whole maps.
+    decoder, logits : numpy.ndarray
+        (n, d) and (n, 19) float32: what the classifier sees and gives at these pixels.
+    calibration_vectors, calibration_predicted : numpy.ndarray
+        (m, D) float32 and (m,) predicted classes of pixels of other images, to calibrate on.
+    calibration_images : sequence of Prediction
+        Predictions of a few of these images, for what is measured on whole maps.
     """
 
     embedder: PixelEmbedder
@@ -52,8 +52,8 @@ class FeatureBank:
     def from_rows(
         cls,
         rows: Embeddings,
-        held: Embeddings,
-        widths: Mapping[Level, int],
+        calibration_rows: Embeddings,
+        widths: Mapping[Level | str, int],
         levels: Sequence[Level],
         *,
         standardize: bool = True,
@@ -63,15 +63,15 @@ class FeatureBank:
 
         Parameters
         ----------
-        rows, held
+        rows, calibration_rows : Embeddings
             Raw vectors of pixels to fit on and to calibrate on.
-        widths
+        widths : mapping of level to int
             Numbers that each level has in these vectors, in their order; "decoder" and "logits" must be among them.
-        levels
-            Levels that the distances shall see, in the order of ``widths``.
-        standardize
+        levels : sequence of int or str
+            Levels that the distances use, in the order of ``widths``.
+        standardize : bool, default=True
             Whether each channel is standardised.
-        calibration_images
+        calibration_images : sequence of Prediction
             As above.
         """
         ends = np.cumsum(list(widths.values()))
@@ -84,26 +84,26 @@ class FeatureBank:
             label=rows.label,
             decoder=rows.embeddings[:, columns["decoder"]],
             logits=rows.embeddings[:, columns["logits"]],
-            calibration_vectors=embedder.apply(held.embeddings[:, chosen]),
-            calibration_predicted=held.predicted,
+            calibration_vectors=embedder.apply(calibration_rows.embeddings[:, chosen]),
+            calibration_predicted=calibration_rows.predicted,
             calibration_images=calibration_images,
         )
 
 
 class Detector(Protocol):
-    """What every score offers."""
+    """What every detector offers."""
 
-    def fit(self, bank: FeatureBank) -> Detector:
-        """Learn from ordinary pixels."""
+    def fit(self, bank: FeatureBank) -> Self:
+        """Learn from in-distribution pixels; gives itself, and what it has learned has names that end in ``_``."""
 
     def score(self, prediction: Prediction) -> np.ndarray:
-        """(h, w) float32, higher is stranger."""
+        """How unusual each cell is, (h, w), higher is more unusual."""
 
 
 class Untrained:
-    """Base of scores that need nothing but the logits."""
+    """Base of detectors that have nothing to learn."""
 
-    def fit(self, bank: FeatureBank) -> Detector:
+    def fit(self, bank: FeatureBank) -> Self:
         return self
 
 
@@ -118,18 +118,18 @@ def moments(maps: Sequence[np.ndarray]) -> tuple[float, float]:
     return float(values.mean()), float(max(values.std(), 1e-9))
 
 
-def as_confidence(values: np.ndarray, middle: float, spread: float) -> np.ndarray:
+def as_confidence(values: np.ndarray, center: float, scale: float) -> np.ndarray:
     """Scores as confidences 0..1 for the metrics, which depend on their order only.
 
-    ``1/2 - arctan((values - middle) / spread) / pi``: falls strictly, and keeps apart what lies far out, where a
-    sigmoid would round to 0 or 1.
+    ``1/2 - arctan((values - center) / scale) / pi``: falls strictly, and keeps apart what lies far out, where a sigmoid
+    would round to 0 or 1.
     """
-    return 0.5 - np.arctan((np.asarray(values, np.float64) - middle) / spread) / np.pi
+    return 0.5 - np.arctan((np.asarray(values, np.float64) - center) / scale) / np.pi
 
 
-def stored_bytes(score: Detector) -> int:
-    """Bytes of all arrays that a fitted score keeps, without the embedder that all share."""
-    total, todo = 0, [score]
+def stored_bytes(detector: Detector) -> int:
+    """Bytes of all arrays that a fitted detector keeps, without the embedder that all share."""
+    total, todo = 0, [detector]
     while todo:
         item = todo.pop()
         if isinstance(item, np.ndarray):

@@ -1,4 +1,4 @@
-"""Detectors that measure how far the features of a pixel lie from those of ordinary pixels."""
+"""Detectors that measure how far the features of a pixel lie from those of in-distribution pixels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from sklearn.cluster import KMeans
 from sklearn.covariance import EmpiricalCovariance
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
+from sklearn.utils import gen_batches
 
+from ..method.distances import Distances
 from ..method.embedder import PixelEmbedder
 from ..method.kmeans import ClassKMeans
 from .base import FeatureBank, Untrained
@@ -21,13 +23,14 @@ if TYPE_CHECKING:
 
 
 ROWS = 8192
-"""Vectors that are worked on at once: a scene of 2048 x 1024 has 131 072, and each may have thousands of neighbours."""
+"""Vectors of a batch: a scene of 2048 x 1024 has 131 072, and each may have thousands of neighbours."""
 
 
 def _by_rows(function: Callable[[np.ndarray], np.ndarray], vectors: np.ndarray) -> np.ndarray:
-    """``function`` of all rows, (n, D) to (n,), with memory for ``ROWS`` of them."""
-    starts = range(0, len(vectors), ROWS)
-    return np.concatenate([function(vectors[start : start + ROWS]) for start in starts])
+    """``function`` of all vectors, (h, w, D) to (h, w), with memory for ``ROWS`` of them."""
+    rows = vectors.reshape(-1, vectors.shape[-1])
+    parts = [function(rows[part]) for part in gen_batches(len(rows), ROWS)]
+    return np.concatenate(parts).reshape(vectors.shape[:2])
 
 
 class Mahalanobis:
@@ -45,8 +48,7 @@ class Mahalanobis:
         return self
 
     def score(self, prediction: Prediction) -> np.ndarray:
-        grid = self.embedder_.transform_grid(prediction)
-        return _by_rows(self._squared, grid.reshape(-1, grid.shape[-1])).reshape(grid.shape[:2])
+        return _by_rows(self._squared, self.embedder_.transform_grid(prediction))
 
     def _squared(self, vectors: np.ndarray) -> np.ndarray:
         x = vectors @ self.map_
@@ -54,11 +56,11 @@ class Mahalanobis:
 
 
 class ViM:
-    """What the principal subspace of the decoder's features leaves over, minus energy (Wang et al., CVPR 2022).
+    """Residual of the decoder's features outside of their principal subspace, minus energy (Wang et al., CVPR 2022).
 
     Parameters
     ----------
-    components
+    components : int, default=19
         Dimension of the principal subspace.
     """
 
@@ -81,15 +83,15 @@ class ViM:
 
 
 class NearestNeighbor:
-    """Distance to the k-th nearest ordinary pixel, in vectors of unit length (Sun et al., ICML 2022).
+    """Distance to the k-th nearest pixel of the bank, in vectors of unit length (Sun et al., ICML 2022).
 
     Parameters
     ----------
-    k
+    k : int, default=5
         Which neighbour.
-    bank_size
-        Ordinary pixels to compare with, drawn with ``seed``.
-    seed
+    bank_size : int, default=4000
+        Pixels of the bank to compare with, drawn with ``seed``.
+    seed : int, default=0
         See above.
     """
 
@@ -106,15 +108,14 @@ class NearestNeighbor:
         return self
 
     def score(self, prediction: Prediction) -> np.ndarray:
-        grid = self.embedder_.transform_grid(prediction)
-        return _by_rows(self._farthest, grid.reshape(-1, grid.shape[-1])).reshape(grid.shape[:2])
+        return _by_rows(self._farthest, self.embedder_.transform_grid(prediction))
 
     def _farthest(self, vectors: np.ndarray) -> np.ndarray:
         return self.index_.kneighbors(_unit(vectors))[0][:, -1]
 
 
 class NearestNeighborGuidance(NearestNeighbor):
-    """Energy times similarity to ordinary pixels, weighted by theirs: kNN x energy (Park et al., ICCV 2023).
+    """Energy times similarity to pixels of the bank, weighted by theirs: kNN x energy (Park et al., ICCV 2023).
 
     Parameters as of :class:`NearestNeighbor`; ``k`` neighbours are averaged.
     """
@@ -129,8 +130,7 @@ class NearestNeighborGuidance(NearestNeighbor):
         return self
 
     def score(self, prediction: Prediction) -> np.ndarray:
-        grid = self.embedder_.transform_grid(prediction)
-        nearest = _by_rows(self._nearest, grid.reshape(-1, grid.shape[-1])).reshape(grid.shape[:2])
+        nearest = _by_rows(self._nearest, self.embedder_.transform_grid(prediction))
         return -nearest * np.maximum(logsumexp(prediction.logits, axis=0) - self.shift_, 0)
 
     def _nearest(self, vectors: np.ndarray) -> np.ndarray:
@@ -140,13 +140,13 @@ class NearestNeighborGuidance(NearestNeighbor):
 
 
 class KMeansDistance:
-    """Distance to the nearest centre of the predicted class, relative to ordinary pixels (this course).
+    """Distance to the nearest centre of the predicted class, relative to calibration pixels (this course).
 
     Parameters
     ----------
-    n_clusters, n_init, seed
+    n_clusters, n_init, seed : int, default=30, 1, 0
         As in ``ClassKMeans``.
-    quantile
+    quantile : float, default=0.85
         As in ``novelty_map``.
     """
 
@@ -161,22 +161,18 @@ class KMeansDistance:
         return self
 
     def score(self, prediction: Prediction) -> np.ndarray:
-        said = prediction.logits.argmax(0)
-        vectors = self.embedder_.transform_grid(prediction).reshape(said.size, -1)
-        usual = self.kmeans_.calibration_quantile(said.ravel(), self.quantile)
-        return (self.kmeans_.scaled_distance(vectors, said.ravel()) / np.maximum(usual, 1e-6)).reshape(said.shape)
+        return Distances(prediction, self.kmeans_, self.embedder_).relative(self.quantile)
 
 
 class PerImageClustering(Untrained):
-    """Clusters of the image itself; a cluster is as strange as the mean of its cells' maximum logits says.
+    """Clusters of the image itself, each scored by minus the mean of its cells' maximum logits.
 
     After "Training-Free Out-Of-Distribution Segmentation With Foundation Models" (arXiv 2510.02909), whose exact level,
-    number of clusters and threshold are not known to us: here they are parameters, and the threshold is left to the
-    ranking.
+    number of clusters and threshold are not known to us: here they are parameters, and no threshold is needed to rank.
 
     Parameters
     ----------
-    level, n_clusters, seed
+    level, n_clusters, seed : int, default=2, 20, 0
         Level of the pyramid, clusters per image, and seed.
     """
 
@@ -187,9 +183,9 @@ class PerImageClustering(Untrained):
         grid = PixelEmbedder((self.level,)).transform_grid(prediction)
         x = grid.reshape(-1, grid.shape[-1])
         model = KMeans(min(self.n_clusters, len(x)), n_init=1, max_iter=50, random_state=self.seed).fit(x)
-        sure = prediction.logits.max(0).ravel()
+        largest = prediction.logits.max(0).ravel()
         size = np.maximum(np.bincount(model.labels_, minlength=model.n_clusters), 1)
-        mean = np.bincount(model.labels_, sure, model.n_clusters) / size
+        mean = np.bincount(model.labels_, largest, model.n_clusters) / size
         return -mean[model.labels_].reshape(grid.shape[:2])
 
 

@@ -15,38 +15,42 @@ if TYPE_CHECKING:
 
 
 class Ensemble:
-    """Several scores, each measured by mean and spread over ordinary images, added.
+    """The sum of several detectors, each standardised by mean and standard deviation over in-distribution images.
 
     Parameters
     ----------
-    *scores
-        What to add.
+    *detectors : Detector
+        What to add. Ensembles may share detectors: each is fitted once (see :meth:`fit`).
     """
 
-    def __init__(self, *scores: Detector) -> None:
-        self.scores = scores
+    def __init__(self, *detectors: Detector) -> None:
+        self.detectors = detectors
 
     def fit(self, bank: FeatureBank) -> Ensemble:
-        """Fit the parts, and learn mean and spread of each on the held images of the bank.
+        """Learn mean and standard deviation of each detector on the calibration images of the bank.
+
+        Detectors that have learned already stay as they are; the others are fitted first.
 
         Raises
         ------
         RefinementError
-            If the bank has no held images.
+            If the bank has no calibration images.
         """
         if not bank.calibration_images:
-            raise RefinementError("A sum of scores has to know their spread; give the bank some held images.")
-        fitted = [score.fit(bank) for score in self.scores]
-        return self.scale([[score.score(prediction) for prediction in bank.calibration_images] for score in fitted])
+            raise RefinementError("An ensemble learns the scale of its detectors; give the bank calibration images.")
+        for detector in self.detectors:
+            if not any(name.endswith("_") for name in vars(detector)):
+                detector.fit(bank)
+        return self.scale([[one.score(prediction) for prediction in bank.calibration_images] for one in self.detectors])
 
     def scale(self, maps: Sequence[Sequence[np.ndarray]]) -> Ensemble:
-        """Learn mean and spread of parts that are fitted already, from maps of each part over some ordinary images."""
-        self.moments_ = [moments(part) for part in maps]
+        """Learn mean and standard deviation from maps of each (fitted) detector over some in-distribution images."""
+        self.moments_ = [moments(one) for one in maps]
         return self
 
     def score(self, prediction: Prediction) -> np.ndarray:
-        return self.combine([score.score(prediction) for score in self.scores])
+        return self.combine([one.score(prediction) for one in self.detectors])
 
     def combine(self, maps: Sequence[np.ndarray]) -> np.ndarray:
-        """The sum, from the map of each part: where parts serve several sums, each is computed once."""
-        return np.sum([(part - m) / d for part, (m, d) in zip(maps, self.moments_, strict=True)], axis=0)
+        """The sum, from the map of each detector: where ensembles share detectors, each map is computed once."""
+        return np.sum([(one - m) / d for one, (m, d) in zip(maps, self.moments_, strict=True)], axis=0)

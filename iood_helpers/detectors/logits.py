@@ -51,16 +51,17 @@ class Entropy(Untrained):
 
 
 class StandardizedMaxLogit:
-    """Largest logit, measured by mean and spread of its class (Jung et al., ICCV 2021)."""
+    """Minus the largest logit, standardised by its mean and deviation in its class (Jung et al., ICCV 2021)."""
 
     def fit(self, bank: FeatureBank) -> StandardizedMaxLogit:
-        largest, said = bank.logits.max(1), bank.logits.argmax(1)
+        largest, predicted = bank.logits.max(1), bank.logits.argmax(1)
         self.mean_, self.scale_ = np.full(19, largest.mean()), np.full(19, largest.std())
-        for c in np.unique(said):
-            if (said == c).sum() > 1:
-                self.mean_[c], self.scale_[c] = largest[said == c].mean(), max(largest[said == c].std(), 1e-6)
+        for c in np.unique(predicted):
+            of_class = largest[predicted == c]
+            if len(of_class) > 1:
+                self.mean_[c], self.scale_[c] = of_class.mean(), max(of_class.std(), 1e-6)
         return self
 
     def score(self, prediction: Prediction) -> np.ndarray:
-        said = prediction.logits.argmax(0)
-        return (self.mean_[said] - prediction.logits.max(0)) / self.scale_[said]
+        predicted = prediction.logits.argmax(0)
+        return (self.mean_[predicted] - prediction.logits.max(0)) / self.scale_[predicted]

@@ -1,4 +1,4 @@
-"""Honest probabilities after a refinement: a strictly rising curve that leaves every ranking as it is.
+"""Calibrated probabilities after a refinement: a strictly rising curve that leaves every ranking as it is.
 
 Source: beta calibration, Kull et al., AISTATS 2017.
 """
@@ -40,7 +40,7 @@ class Recalibration:
 
     Attributes
     ----------
-    a_, b_, m_
+    a_, b_, m_ : float
         Fitted shape.
     """
 
@@ -49,9 +49,9 @@ class Recalibration:
 
         Parameters
         ----------
-        confidence
+        confidence : numpy.ndarray
             (n,) 0..1.
-        correct
+        correct : numpy.ndarray
             (n,) bool: whether the predicted class is the true one.
 
         Raises
@@ -61,7 +61,7 @@ class Recalibration:
         """
         confidence, correct = np.asarray(confidence, np.float64), np.asarray(correct, bool)
         if not correct.any() or correct.all():
-            raise RefinementError("Recalibration needs right and wrong pixels; take more held-out images.")
+            raise RefinementError("Recalibration needs right and wrong pixels; take more calibration images.")
         features = self._features(confidence)
 
         def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
@@ -70,7 +70,7 @@ class Recalibration:
             signed = np.where(correct, logit, -logit)
             slope = np.where(correct, -1.0, 1.0) / (1 + np.exp(np.clip(signed, -60, 60)))
             gradient = [a * (slope * features[0]).mean(), b * (slope * features[1]).mean(), slope.mean()]
-            return np.logaddexp(0, -signed).mean(), np.array(gradient)
+            return float(np.logaddexp(0, -signed).mean()), np.array(gradient)
 
         found = minimize(loss, np.zeros(3), jac=True, method="L-BFGS-B", bounds=[(-5, 4), (-5, 4), (-20, 20)])
         self.a_, self.b_ = np.exp(found.x[:2])
@@ -116,12 +116,16 @@ def recalibrate(
     Raises
     ------
     RefinementError
-        If the images show no wrong pixel, or no right one.
+        If an image has no label map, or the images show no wrong pixel, or no right one.
     """
     rules = {name: replace(rule, recalibration=None) for name, rule in rules.items()}
     pairs: dict[str, list] = {name: [] for name in rules}
     for sample in samples:
         prediction, label = segmenter.predict(sample.image()), sample.label()
+        if label is None:
+            raise RefinementError(
+                f"The calibration image {sample.name} has no label map; calibrate on images that have one."
+            )
         distances, labelled = Distances(prediction, kmeans, embedder), label < NUM_CLASSES
         right = (prediction.classes == label)[labelled][::every]
         for name, rule in rules.items():

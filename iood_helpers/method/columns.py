@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import zarr
@@ -28,6 +28,8 @@ CHUNK_BYTES = 4_000_000
 MIN_CHUNK_ROWS = 256
 CHUNK_ROWS = 65_536
 """Rows of a chunk of the other columns."""
+Layout = dict[str, tuple[str, tuple[int, ...], int]]
+"""Type, shape of a row, and rows of a chunk of each array."""
 COMPRESSORS = (ZstdCodec(level=0, checksum=False), Crc32cCodec())
 
 
@@ -37,15 +39,15 @@ class Embeddings:
 
     Attributes
     ----------
-    embeddings
+    embeddings : numpy.ndarray
         (n, D) float32: the vectors of the levels asked for, side by side.
-    label, predicted
+    label, predicted : numpy.ndarray
         True and predicted train id, (n,) uint8.
-    image
+    image : numpy.ndarray
         Index into ``EmbeddingStore.names``, (n,) int32.
-    pixel
+    pixel : numpy.ndarray
         Row and column in the image, (n, 2) int32.
-    confidence
+    confidence : numpy.ndarray
         Maximum soft-max probability, (n,) float32.
     """
 
@@ -62,11 +64,11 @@ class Columns:
 
     Parameters
     ----------
-    path
+    path : Path
         Folder of the Zarr group.
-    widths
+    widths : mapping of str to int
         Numbers per vector of each level, in order.
-    mode
+    mode : {"r", "r+", "w"}
         "r" to read, "r+" to write, "w" to make the arrays anew.
 
     Raises
@@ -82,10 +84,11 @@ class Columns:
         if mode == "w":
             _make(path, self._layout)
         try:
-            self.group = zarr.open_group(path, mode="r" if mode == "r" else "r+")
-            self._arrays = {name: self.group[name].with_config({"write_empty_chunks": True}) for name in self._layout}
-            for name, (kind, tail, rows) in self._layout.items():
-                if _described(self._arrays[name]) != _described(_array(zarr.group({}), name, kind, tail, rows)):
+            group = zarr.open_group(path, mode="r" if mode == "r" else "r+")
+            found = {name: cast(zarr.Array, group[name]) for name in self._layout}
+            self._arrays = {name: array.with_config({"write_empty_chunks": True}) for name, array in found.items()}
+            for name, what in self._layout.items():
+                if _described(self._arrays[name]) != _described(_array(zarr.group({}), name, *what)):
                     raise ValueError(f"{name} has another type, shape or compression")
         except Exception as error:  # whatever zarr stumbles over in damaged metadata
             raise EmbeddingError(
@@ -141,7 +144,7 @@ class Columns:
         if not path.is_file():
             raise EmbeddingError(f"The file {path} is missing; delete the store and extract anew.")
         try:
-            return self._arrays[name][number * size : (number + 1) * size]
+            return np.asarray(self._arrays[name][number * size : (number + 1) * size])
         except Exception as error:  # checksum, decompression or file system
             raise EmbeddingError(f"The file {path} is damaged ({error}); delete the store and extract anew.") from error
 
@@ -150,11 +153,11 @@ class Columns:
 
         Parameters
         ----------
-        name
+        name : str
             The column.
-        chosen
+        chosen : numpy.ndarray
             Rising row numbers, (n,).
-        out
+        out : numpy.ndarray
             (n, ...) of the column's type.
         """
         if not len(chosen):
@@ -193,20 +196,17 @@ class Columns:
 
 def checked(name: str, rows: Mapping[str, np.ndarray], number: int, width: int) -> dict[str, np.ndarray]:
     """Columns of one image, if their values are possible."""
-    columns = {column: np.asarray(rows[column]) for column in ("label", "predicted", "confidence", "pixel")}
-    columns["embeddings"] = finite(vectors(rows["embeddings"], EmbeddingError, width), EmbeddingError)
-    for column, values in columns.items():
-        if len(values) != number:
-            raise EmbeddingError(f"Column {column} of image {name} has {len(values)} rows, not {number}.")
-    for column in ("label", "predicted"):
-        columns[column] = train_ids(columns[column], number, EmbeddingError)
-    confidence, pixel = columns["confidence"], columns["pixel"]
+    embeddings = finite(vectors(rows["embeddings"], EmbeddingError, width), EmbeddingError)
+    if len(embeddings) != number:
+        raise EmbeddingError(f"Image {name} has {len(embeddings)} vectors for {number} pixels.")
+    classes = {column: train_ids(rows[column], number, EmbeddingError) for column in ("label", "predicted")}
+    confidence, pixel = np.asarray(rows["confidence"]), np.asarray(rows["pixel"])
     # written so that NaN fails; a soft-max may exceed 1 by rounding
     if confidence.shape != (number,) or not ((confidence >= 0) & (confidence <= 1 + 1e-5)).all():
         raise EmbeddingError(f"The confidences of image {name} are not (n,) numbers from 0 to 1.")
     if pixel.shape != (number, 2) or not (pixel >= 0).all():
         raise EmbeddingError(f"The pixels of image {name} are not (n, 2) rows and columns.")
-    return columns
+    return classes | {"embeddings": embeddings, "confidence": confidence, "pixel": pixel}
 
 
 def column_of(level: str) -> str:
@@ -214,14 +214,13 @@ def column_of(level: str) -> str:
     return "embeddings" if level == PROJECTED else f"vectors/{level}"
 
 
-def _layout(widths: Mapping[str, int]) -> dict[str, tuple[str, tuple[int, ...], int]]:
-    """Type, shape of a row, and rows of a chunk of each array."""
-    layout = {name: (kind, (2,) if name == "pixel" else (), CHUNK_ROWS) for name, kind in ROW_COLUMNS.items()}
+def _layout(widths: Mapping[str, int]) -> Layout:
+    layout: Layout = {name: (kind, (2,) if name == "pixel" else (), CHUNK_ROWS) for name, kind in ROW_COLUMNS.items()}
     rows = max(MIN_CHUNK_ROWS, CHUNK_BYTES // (4 * sum(widths.values())))
     return layout | {column_of(level): ("f4", (width,), rows) for level, width in widths.items()}
 
 
-def _make(path: Path, layout: Mapping[str, tuple[str, tuple[int, ...], int]]) -> None:
+def _make(path: Path, layout: Layout) -> None:
     try:
         group = zarr.open_group(path, mode="a")
         for name, what in layout.items():

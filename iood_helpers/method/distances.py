@@ -24,19 +24,12 @@ class Distances:
 
     Parameters
     ----------
-    prediction
+    prediction : Prediction
         Output of the segmenter for the image.
-    kmeans
+    kmeans : ClassKMeans
         Fitted centres.
-    embedder
+    embedder : PixelEmbedder
         The one whose vectors ``kmeans`` was fitted on.
-
-    Attributes
-    ----------
-    classes
-        Predicted class of each cell of the logits' grid, (h, w) int64.
-    scaled
-        Distance of each cell's vector to the nearest centre of its class, in the model's units, (h, w) float32.
     """
 
     def __init__(self, prediction: Prediction, kmeans: ClassKMeans, embedder: PixelEmbedder) -> None:
@@ -44,17 +37,19 @@ class Distances:
 
     @cached_property
     def classes(self) -> np.ndarray:
+        """Predicted class of each cell of the logits' grid, (h, w) int64."""
+        # A cell's vector is read at its exact centre, where the upsampled logits are the cell's own. A store's rows are
+        # whole pixels, a fraction of a cell beside it, and take the class there (they differ in 2 % of the cells).
         return self.prediction.logits.argmax(0)
 
     @cached_property
     def scaled(self) -> np.ndarray:
+        """Distance of each cell's vector to the nearest centre of its class in the class's scale, (h, w) float32."""
         scaled, classes = np.empty(self.classes.size, np.float32), self.classes.ravel()
         cells = grid_pixels(self.classes.shape, self.prediction.shape)
         for part, vectors in self.embedder.batches(self.prediction, cells):
             check_length(self.kmeans, vectors)
             scaled[part] = self.kmeans.scaled_distance(vectors, classes[part])
-        if not np.isfinite(scaled).all():
-            raise RefinementError("Some distances are NaN or infinite: features are too large; check the checkpoint.")
         return scaled.reshape(self.classes.shape)
 
     def novelty(self, quantile: float = 0.85, smooth: float = 4.0) -> np.ndarray:
@@ -62,9 +57,9 @@ class Distances:
 
         Parameters
         ----------
-        quantile
+        quantile : float, default=0.85
             Share of calibration pixels whose distance counts as 1 or less, 0..1.
-        smooth
+        smooth : float, default=4.0
             Standard deviation of the Gaussian that averages neighbours, in cells of the logits' grid; 0 for none.
 
         Returns
@@ -77,12 +72,16 @@ class Distances:
         RefinementError
             If the clusters are not calibrated.
         """
-        self._ask_for_calibration()
-        usual = self.kmeans.calibration_quantile(self.classes.ravel(), quantile).reshape(self.classes.shape)
-        relative = self.scaled / np.maximum(usual, 1e-6)
+        relative = self.relative(quantile)
         if smooth > 0:
             relative = gaussian_filter(relative, smooth, mode="nearest")
         return upsample(relative, self.prediction.shape)
+
+    def relative(self, quantile: float) -> np.ndarray:
+        """Distance of each cell in units of what a share ``quantile`` of calibration pixels stays below, (h, w)."""
+        self._ask_for_calibration()
+        usual = self.kmeans.calibration_quantile(self.classes.ravel(), quantile).reshape(self.classes.shape)
+        return self.scaled / np.maximum(usual, 1e-6)
 
     def beyond(self, alpha: float) -> np.ndarray:
         """Pixels, (H, W) bool, whose tail probability is below ``alpha``, 0..1."""
@@ -92,9 +91,7 @@ class Distances:
 
     def _ask_for_calibration(self) -> None:
         if not getattr(self.kmeans, "quantiles_", None):
-            raise RefinementError(
-                "The clusters are not calibrated; call ClassKMeans.calibrate with held-out pixels first."
-            )
+            raise RefinementError("The clusters are not calibrated; call ClassKMeans.calibrate first.")
 
 
 def upsample(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:

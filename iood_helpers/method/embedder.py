@@ -1,13 +1,12 @@
 """From pixels to vectors: read the feature pyramid at single pixels, project, standardise.
 
-A 1x1 convolution and bilinear enlarging are linear and act on different axes, so they commute: features are sampled
+A 1x1 convolution and bilinear upsampling are linear and act on different axes, so they commute: features are sampled
 where they are needed and projected afterwards (or before, whichever costs less). No full-resolution feature map is
-built, and the numbers are those of enlarging, concatenating and convolving.
+built, and the numbers are those of upsampling, concatenating and convolving.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,45 +18,18 @@ from sklearn.decomposition import PCA
 
 from ..checks import MAX_SEED, finite, vectors, whole
 from ..errors import EmbeddingError
+from ..renamed import warn
 from .fitted import load_fitted, save_fitted
+from .levels import ALL_LEVELS as ALL_LEVELS
+from .levels import Level, checked_levels, level_map
 
 if TYPE_CHECKING:
     from ..model.segmenter import Prediction
 
-PUBLISHED_DIM = 1536
 FITTED = ("mean_", "scale_", "weight_", "bias_")
 BATCH_PIXELS = 16_384
 MAX_DIM = 65_536
-DEFAULT_DIM = {"random": PUBLISHED_DIM, "pca": 64}
-Level = int | Literal["decoder", "logits"]
-ALL_LEVELS: tuple[Level, ...] = (0, 1, 2, 3, "decoder", "logits")
-"""Everything that a prediction offers: the pyramid, finest first, what the classifier sees, and what it says."""
-
-
-def sample_bilinear(feature: np.ndarray, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Values of a map at pixels of the image that it belongs to.
-
-    Parameters
-    ----------
-    feature
-        (C, h, w) float32.
-    pixels
-        (n, 2) rows and columns in the image, integers at pixel centres; fractions are allowed.
-    size
-        Height and width of the image.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n, C) float32: what ``interpolate(mode="bilinear", align_corners=False)`` to ``size`` gives at these pixels.
-
-    Raises
-    ------
-    EmbeddingError
-        If pixels lie outside the image.
-    """
-    feature = np.asarray(feature, np.float32)
-    return _weighted(_as_rows(feature), *_neighbors(feature.shape[1:], _inside(pixels, size), size))
+DEFAULT_DIM = {"random": 1536, "pca": 64}
 
 
 def _inside(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -73,11 +45,6 @@ def _inside(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return pixels
 
 
-def _as_rows(feature: np.ndarray) -> torch.Tensor:
-    """(C, h, w) as (h * w, C) with the numbers of a cell side by side."""
-    return torch.from_numpy(np.ascontiguousarray(feature)).flatten(1).T.contiguous()
-
-
 def _neighbors(shape: tuple[int, int], pixels: np.ndarray, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Cells (n, 4) around each pixel in a map of a shape (h, w), and their weights (n, 4)."""
     limits, scale = np.array(shape) - 1, np.array(shape) / np.array(size)
@@ -90,11 +57,6 @@ def _neighbors(shape: tuple[int, int], pixels: np.ndarray, size: tuple[int, int]
     return torch.from_numpy(np.stack(cells, 1)), torch.from_numpy(np.stack(weights, 1))
 
 
-def _weighted(rows: torch.Tensor, cells: torch.Tensor, weights: torch.Tensor) -> np.ndarray:
-    """Weighted sum (n, C) of some rows; a library function meant for words does it without copies."""
-    return F.embedding_bag(cells, rows, mode="sum", per_sample_weights=weights).numpy()
-
-
 def grid_pixels(grid: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
     """Centres of the cells of a grid over an image, as (n, 2) float64 rows and columns of the image, row by row."""
     rows, columns = ((np.arange(g) + 0.5) * s / g - 0.5 for g, s in zip(grid, size, strict=True))
@@ -102,22 +64,32 @@ def grid_pixels(grid: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
 
 
 class PixelEmbedder:
-    """Feature vector of single pixels.
+    """Feature vectors of single pixels.
+
+    Nothing but :meth:`fit` changes an embedder. A random projection needs no fit: :func:`random_projection` gives the
+    same weights for the same seed and features whenever they are needed. Fitting keeps them, so that :meth:`save`
+    writes them.
 
     Parameters
     ----------
-    levels
-        Levels of the pyramid (0 finest .. 3 coarsest), "decoder" (what the classifier sees) and "logits" (what it
-        says), concatenated.
-    projection
-        None; "random": a 1x1 convolution with PyTorch's default initialisation, as the published code uses untrained;
-        "pca": fitted by :meth:`fit`.
-    dim
-        Length of projected vectors; default 1536 for "random" (published) and 64 for "pca".
-    standardize
+    levels : sequence of int or str, default=(0, 1, 2, 3)
+        Feature maps by number (0 is the finest) or stride ("stride8"), "decoder" (what the classifier sees) and
+        "logits", concatenated. A network may offer any number of maps: :meth:`transform` says which if one is missing.
+    projection : {"random", "pca"}, optional
+        "random": :func:`random_projection`, as the published code uses it; "pca": fitted by :meth:`fit`.
+    dim : int, optional
+        Length of projected vectors, 1..65536; default 1536 for "random" (published) and 64 for "pca".
+    standardize : bool, default=False
         Whether each channel is centred and scaled with the statistics learned by :meth:`fit`.
-    seed
-        Seed of the projection.
+    seed : int, default=0
+        Seed of the projection, 0..2**32 - 1.
+
+    Attributes
+    ----------
+    mean_, scale_ : numpy.ndarray or None
+        Statistics of the C channels, (C,) float32; None before :meth:`fit` and without ``standardize``.
+    weight_, bias_ : numpy.ndarray or None
+        Projection, (dim, C) and (dim,) float32; None before :meth:`fit` and without ``projection``.
 
     Raises
     ------
@@ -134,7 +106,7 @@ class PixelEmbedder:
         standardize: bool = False,
         seed: int = 0,
     ) -> None:
-        self.levels = _levels(levels)
+        self.levels = checked_levels(levels)
         if projection not in (None, "random", "pca"):
             raise EmbeddingError(f"Unknown projection {projection!r}; use None, 'random' or 'pca'.")
         if dim is not None and projection is None:
@@ -142,24 +114,20 @@ class PixelEmbedder:
         if not isinstance(standardize, bool | np.bool_):
             raise EmbeddingError(f"standardize is True or False, not {standardize!r}.")
         self.projection = projection
-        self.dim = whole("dim", dim, 1, MAX_DIM, EmbeddingError) if dim is not None else DEFAULT_DIM.get(projection)
+        dim = DEFAULT_DIM[projection] if projection and dim is None else dim
+        self.dim = None if dim is None else whole("dim", dim, 1, MAX_DIM, EmbeddingError)
         self.standardize = bool(standardize)
         self.seed = whole("seed", seed, 0, MAX_SEED, EmbeddingError)
         self.mean_: np.ndarray | None = None
         self.scale_: np.ndarray | None = None
-        self.weight_: np.ndarray | None = None  # (dim, C)
-        self.bias_: np.ndarray | None = None  # (dim,)
+        self.weight_: np.ndarray | None = None
+        self.bias_: np.ndarray | None = None
 
     @property
     def parameters(self) -> dict:
         """Constructor arguments as plain values."""
-        return {
-            "levels": list(self.levels),
-            "projection": self.projection,
-            "dim": self.dim,
-            "standardize": self.standardize,
-            "seed": self.seed,
-        }
+        names = ("projection", "dim", "standardize", "seed")
+        return {"levels": list(self.levels), **{name: getattr(self, name) for name in names}}
 
     @property
     def raw(self) -> PixelEmbedder:
@@ -168,12 +136,17 @@ class PixelEmbedder:
 
     def widths(self, prediction: Prediction) -> dict[Level | str, int]:
         """Numbers per vector of each level, in order; with a projection, which mixes them, ``{"projected": dim}``."""
-        if self.projection is not None:
+        if self.dim is not None:
             return {"projected": self.dim}
         return dict(zip(self.levels, map(len, self._maps(prediction)), strict=True))
 
     def fit(self, raw: np.ndarray) -> PixelEmbedder:
-        """Learn standardisation and PCA from vectors (n, C) of :attr:`raw`.
+        """Learn standardisation and PCA, and keep the weights of a random projection.
+
+        Parameters
+        ----------
+        raw : numpy.ndarray
+            (n, C) vectors of :attr:`raw`.
 
         Raises
         ------
@@ -193,62 +166,64 @@ class PixelEmbedder:
             pca = PCA(self.dim, random_state=self.seed).fit(raw)
             self.weight_ = pca.components_.astype(np.float32)
             self.bias_ = -(self.weight_ @ pca.mean_.astype(np.float32))
+        elif self.dim is not None:
+            self.weight_, self.bias_ = random_projection(raw.shape[1], self.dim, self.seed)
         return self
 
     def reinitialised(self, seed: int) -> PixelEmbedder:
-        """Copy with another random projection: what the published code does between fitting and predicting."""
-        if self.projection != "random":
-            raise EmbeddingError("Only a random projection can be initialised anew; set projection='random'.")
-        other = copy.copy(self)
-        other.seed = whole("seed", seed, 0, MAX_SEED, EmbeddingError)
-        other.weight_, other.bias_ = None, None
-        return other
+        """Old name of :func:`~iood_helpers.method.published.with_fresh_projection`."""
+        from .published import with_fresh_projection
+
+        warn("PixelEmbedder.reinitialised", "iood_helpers.method.published.with_fresh_projection")
+        return with_fresh_projection(self, seed)
 
     def transform(self, prediction: Prediction, pixels: np.ndarray) -> np.ndarray:
         """Vectors of pixels.
 
         Parameters
         ----------
-        prediction
+        prediction : Prediction
             Output of the segmenter for one image.
-        pixels
-            (n, 2) rows and columns in the image.
+        pixels : numpy.ndarray
+            (n, 2) rows and columns in the image; integers are pixel centres, fractions are allowed.
 
         Returns
         -------
         numpy.ndarray
-            (n, D) float32.
+            (n, D) float32: the upsampled features at these pixels, standardised and projected.
 
         Raises
         ------
         EmbeddingError
-            If features hold NaN, pixels lie outside the image, or :meth:`fit` is still to be called.
+            If the prediction lacks a level, features hold NaN, pixels lie outside the image, or :meth:`fit` is still
+            to be called.
         """
-        pixels = _inside(pixels, prediction.shape)
-        out = None
+        out = np.empty((0, 0), np.float32)
         for part, batch in self.batches(prediction, pixels):
-            if out is None:
+            if part.start == 0:
                 out = np.empty((len(pixels), batch.shape[1]), np.float32)
             out[part] = batch
         return out
 
     def batches(self, prediction: Prediction, pixels: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """What :meth:`transform` gives, some thousand pixels at a time: (which of them, their vectors)."""
+        """What :meth:`transform` gives, a batch of pixels at a time: (which of them, their vectors)."""
         size = prediction.shape
         pixels = _inside(pixels, size)
         maps = self._maps(prediction)
-        self._prepare(sum(len(m) for m in maps))
         ends = np.cumsum([len(m) for m in maps])
-        weights, bias = [None] * len(maps), None
-        if self.weight_ is not None:
-            folded = self.weight_ / self.scale_ if self.standardize else self.weight_
-            weights = [torch.from_numpy(folded[:, end - len(m) : end]) for end, m in zip(ends, maps, strict=True)]
-            bias = self.bias_ - folded @ self.mean_ if self.standardize else self.bias_
+        weights: Sequence[np.ndarray | None] = [None] * len(maps)
+        projection = self._projection(ends[-1])
+        if projection is not None:
+            weight, bias = projection
+            if self.standardize:
+                weight = weight / self.scale_
+                bias = bias - weight @ self.mean_
+            weights = np.split(weight, ends[:-1], axis=1)
         readers = [_reader(m, weight, len(pixels), size) for m, weight in zip(maps, weights, strict=True)]
         for start in range(0, max(len(pixels), 1), BATCH_PIXELS):
             part = slice(start, start + BATCH_PIXELS)
             parts = [read(pixels[part]) for read in readers]
-            if bias is None:
+            if projection is None:
                 yield part, self._standardize(np.concatenate(parts, 1))
             else:
                 yield part, sum(parts[1:], start=parts[0] + bias)
@@ -262,12 +237,12 @@ class PixelEmbedder:
             If vectors hold NaN, have another length than :meth:`fit` saw, or :meth:`fit` is still to be called.
         """
         raw = finite(vectors(raw, EmbeddingError), EmbeddingError)
-        self._prepare(raw.shape[1])
+        projection = self._projection(raw.shape[1])
         standard = self._standardize(raw.copy())
-        return standard if self.weight_ is None else standard @ self.weight_.T + self.bias_
+        return standard if projection is None else standard @ projection[0].T + projection[1]
 
     def transform_grid(self, prediction: Prediction) -> np.ndarray:
-        """Vectors at the centres of the cells of the finest map (stride 4): (h, w, D) float32."""
+        """Vectors at the centres of the cells of the logits, whatever their stride: (h, w, D) float32."""
         grid = prediction.logits.shape[1:]
         return self.transform(prediction, grid_pixels(grid, prediction.shape)).reshape(*grid, -1)
 
@@ -293,7 +268,7 @@ class PixelEmbedder:
             parameters = values["parameters"]
             if not isinstance(parameters, dict) or sorted(parameters) != sorted(cls((0,)).parameters):
                 raise ValueError("its parameters are not those of an embedder")
-            embedder = cls(parameters.pop("levels"), parameters.pop("projection"), **parameters)
+            embedder = cls(**parameters)
             arrays.pop("none", None)
             embedder._take(arrays)
         except (ValueError, EmbeddingError) as error:
@@ -302,10 +277,8 @@ class PixelEmbedder:
 
     def _take(self, arrays: dict[str, np.ndarray]) -> None:
         """Arrays of a file, if they fit the parameters and each other; otherwise ValueError."""
-        mean, weight = arrays.get("mean_"), arrays.get("weight_")
-        channels = [len(mean)] if mean is not None and mean.ndim == 1 else []
-        channels += [weight.shape[1]] if weight is not None and weight.ndim == 2 else []
-        channels = channels[0] if channels else None
+        first = arrays.get("mean_", arrays.get("weight_"))
+        channels = first.shape[-1] if first is not None and first.ndim else None
         shapes = {"mean_": (channels,), "scale_": (channels,), "weight_": (self.dim, channels), "bias_": (self.dim,)}
         wanted = {"mean_", "scale_"} if self.standardize else set()
         wanted |= {"weight_", "bias_"} if self.projection else set()
@@ -314,43 +287,37 @@ class PixelEmbedder:
                 raise ValueError(f"its parameters ask for no array {name!r}")
             if array.shape != shapes[name] or not array.size or array.dtype.kind != "f":
                 raise ValueError(f"{name} has shape {array.shape} and type {array.dtype}")
-            # written so that NaN fails; beyond these, vectors of ordinary features would be infinite
+            # written so that NaN fails; beyond these, vectors could be infinite
             if not (np.abs(array) <= 1e12).all() or (name == "scale_" and array.min() < 1e-12):
                 raise ValueError(f"{name} holds impossible values")
             setattr(self, name, array.astype(np.float32))
-        if (self.mean_ is None) != (self.scale_ is None) or (self.weight_ is None) != (self.bias_ is None):
+        if any((one in arrays) != (other in arrays) for one, other in (("mean_", "scale_"), ("weight_", "bias_"))):
             raise ValueError("an array is missing")
 
     def _maps(self, prediction: Prediction) -> list[np.ndarray]:
         maps = []
         for level in self.levels:
-            if not isinstance(level, str) and level >= len(prediction.features):
-                raise EmbeddingError(f"There is no level {level}: the segmenter has {len(prediction.features)} levels.")
-            values = getattr(prediction, level) if isinstance(level, str) else prediction.features[level]
             with np.errstate(over="ignore"):  # what overflows is found below
-                maps.append(np.asarray(values, np.float32))  # networks in half precision give half-precision maps
+                # networks in half precision give half-precision maps
+                maps.append(np.asarray(level_map(prediction, level), np.float32))
             if not np.isfinite(maps[-1]).all():
                 raise EmbeddingError(
                     f"The features of level {level} hold NaN or infinite values; check image and checkpoint."
                 )
         return maps
 
-    def _prepare(self, channels: int) -> None:
-        if self.projection == "random" and self.weight_ is None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.seed)
-                layer = torch.nn.Conv2d(channels, self.dim, 1)
-            self.weight_ = layer.weight.detach().numpy().reshape(self.dim, channels)
-            self.bias_ = layer.bias.detach().numpy()
-        fitted = {"standardize": self.mean_ is not None, "pca": self.weight_ is not None}
-        if (self.standardize and not fitted["standardize"]) or (self.projection == "pca" and not fitted["pca"]):
+    def _projection(self, channels: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Weight and bias for vectors of C numbers, None without projection; EmbeddingError if they fit no fit."""
+        if (self.standardize and self.mean_ is None) or (self.projection == "pca" and self.weight_ is None):
             raise EmbeddingError("This embedder has still to learn from a sample; call fit with raw vectors first.")
-        known = len(self.mean_) if self.mean_ is not None else channels
-        known = known if self.weight_ is None else self.weight_.shape[1]
-        if known != channels:
+        fitted = self.mean_ if self.weight_ is None else self.weight_
+        if fitted is not None and fitted.shape[-1] != channels:
             raise EmbeddingError(
-                f"This embedder knows vectors of {known} numbers, not {channels}; fit it anew for this network."
+                f"This embedder knows vectors of {fitted.shape[-1]} numbers, not {channels}; fit it for this network."
             )
+        if self.weight_ is not None and self.bias_ is not None:
+            return self.weight_, self.bias_
+        return None if self.dim is None else random_projection(channels, self.dim, self.seed)
 
     def _standardize(self, raw: np.ndarray) -> np.ndarray:
         """In place."""
@@ -360,31 +327,33 @@ class PixelEmbedder:
         return raw
 
 
+def random_projection(channels: int, dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (dim, channels) and bias (dim,), float32, of a 1x1 convolution as PyTorch initialises it.
+
+    Drawn anew at each call; the state of PyTorch's generator stays as it is.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        weight, bias = torch.nn.Conv2d(channels, dim, 1).parameters()
+    return weight.detach().flatten(1).numpy(), bias.detach().numpy()
+
+
 def _reader(
-    feature: np.ndarray, weight: torch.Tensor | None, wanted: int, size: tuple[int, int]
+    feature: np.ndarray, weight: np.ndarray | None, wanted: int, size: tuple[int, int]
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Function that gives the values of a map at pixels, projected if there is a weight (D, C).
+    """Function that gives the upsampled values of a map at pixels, projected if there is a weight (D, C).
 
     Both orders are exact. Maps with fewer cells than there are pixels wanted are projected first.
     """
-    rows, shape = _as_rows(feature), feature.shape[1:]
-    if weight is None:
-        return lambda pixels: _weighted(rows, *_neighbors(shape, pixels, size))
-    if len(rows) < wanted:
-        projected = rows @ weight.T
-        return lambda pixels: _weighted(projected, *_neighbors(shape, pixels, size))
-    return lambda pixels: _weighted(rows, *_neighbors(shape, pixels, size)) @ weight.T.numpy()
+    # the numbers of a cell side by side: (h * w, C)
+    rows = torch.from_numpy(np.ascontiguousarray(feature)).flatten(1).T.contiguous()
+    if weight is not None and len(rows) < wanted:
+        rows, weight = rows @ torch.from_numpy(weight.T), None
 
+    def read(pixels: np.ndarray) -> np.ndarray:
+        cells, shares = _neighbors(feature.shape[1:], pixels, size)
+        # a weighted sum of rows; this function, meant for words, does it without copies
+        values = F.embedding_bag(cells, rows, mode="sum", per_sample_weights=shares).numpy()
+        return values if weight is None else values @ weight.T
 
-def _levels(levels: Sequence[Level]) -> tuple[Level, ...]:
-    """Levels as Python's values, each known and there once."""
-    try:
-        plain = tuple(int(v) if isinstance(v, np.integer) else v for v in levels)
-    except TypeError:
-        plain = ()
-    known = [isinstance(v, int | str) and not isinstance(v, bool) and v in ALL_LEVELS for v in plain]
-    if not plain or isinstance(levels, str) or not all(known) or len(set(plain)) < len(plain):
-        raise EmbeddingError(
-            f"Levels {levels!r} are not understood; choose from 0 to 3, 'decoder' and 'logits', each at most once."
-        )
-    return plain
+    return read

@@ -20,13 +20,13 @@ def save_fitted(path: str | Path, kind: str, arrays: Mapping[str, np.ndarray], *
 
     Parameters
     ----------
-    path
+    path : str or Path
         The file.
-    kind
+    kind : str
         Name of the model's class.
-    arrays
+    arrays : mapping of str to numpy.ndarray
         What has been fitted.
-    content
+    **content
         Plain values.
 
     Raises
@@ -41,11 +41,11 @@ def save_fitted(path: str | Path, kind: str, arrays: Mapping[str, np.ndarray], *
 
 
 def _digest(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
-    """SHA-256 of all that a file tells."""
-    told = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    """SHA-256 of all that is in a file."""
+    content = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(arrays):
-        told.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode() + arrays[name].tobytes())
-    return told.hexdigest()
+        content.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode() + arrays[name].tobytes())
+    return content.hexdigest()
 
 
 def _sorted_header(data: bytes) -> bytes:
@@ -74,8 +74,6 @@ def load_fitted(path: str | Path, kind: str, content: tuple[str, ...]) -> tuple[
         if known is not None and known != _digest(arrays, metadata):
             raise ValueError("it has changed since it was written")
         values = {name: json.loads(metadata[name]) for name in content}
-    except ValueError:
-        raise
     except Exception as error:  # safetensors raises more kinds than it names, for damaged headers and foreign types
         raise ValueError(str(error)) from error
     return arrays, values

@@ -1,18 +1,20 @@
-"""What is normal: one KMeans per class, and how far ordinary pixels lie from its centres."""
+"""What is normal: one KMeans per class, and how far in-distribution pixels lie from its centres."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.utils import gen_batches
 
 from ..checks import MAX_SEED, finite, train_ids, vectors, whole
 from ..datasets.labels import NUM_CLASSES
 from ..errors import ClusteringError
+from ..renamed import warn
 from .fitted import load_fitted, save_fitted
 
 BATCH_ROWS = 65_536
@@ -22,51 +24,38 @@ START_ROWS_PER_CLUSTER = 200
 longer than what follows, and the result is no better."""
 MAX_VALUE = 1e15
 """Larger numbers are refused: their squares and sums leave the range of float32."""
-MIN_SPREAD = 1e-7
-"""Less than :meth:`ClassKMeans.fit` gives, so a smaller unit in a file is damage."""
+MAX_INERTIA = 1e60
+"""No fit of such numbers gives more, and its root is within float32."""
 MIN_CALIBRATION = 50
-"""Classes with fewer held-out pixels use the pooled distribution of all classes."""
-
+"""Classes with fewer calibration pixels use the pooled distribution of all classes."""
 MAX_COUNT = 1_000_000
-PER_CLASS = ("centers", "spreads", "counts")
-ARRAY_NAME = re.compile(r"(centers|spreads|counts|quantiles)\.((?:(?<=quantiles\.)-1)|[0-9]|1[0-8])")
+ARRAY_NAME = re.compile(r"(centers|counts|quantiles)\.((?:(?<=quantiles\.)-1)|[0-9]|1[0-8])")
 
 
 class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
-    """KMeans for each class (train ids 0..18), with distances in units of how far ordinary pixels lie.
+    """KMeans for each class (train ids 0..18), with distances in units of how far the pixels of the fit lie.
 
     Parameters
     ----------
-    n_clusters
+    n_clusters : int, default=30
         Centres per class; rare classes get fewer (see ``min_samples_per_cluster``).
-    n_init, max_iter
+    n_init, max_iter : int, default=3, 100
         As in scikit-learn's ``KMeans``.
-    min_samples_per_cluster
+    min_samples_per_cluster : int, default=10
         A class of n pixels gets at most ``n // min_samples_per_cluster`` centres, and at least one.
-    spread
-        Unit of scaled distances: the root mean square distance of all pixels of the class to their centres ("class"),
-        or of each cluster's own pixels ("cluster"). Small tight clusters make the latter noisy: on the development
-        objects it found less and cost more on ordinary scenes.
-    refit_per_image
-        The published flaw: fit anew on each image (``groups`` of :meth:`fit`), so that only the last one that holds a
-        class counts.
-    random_state
-        Seed.
+    random_state : int, default=0
+        Seed, 0..2**32 - 1.
 
     Attributes
     ----------
-    centers_
+    centers_ : dict of int to numpy.ndarray
         Class to (k, D) float32.
-    spreads_
-        Class to (k,) float32: unit of scaled distances of each cluster (see ``spread``).
-    counts_
+    counts_ : dict of int to numpy.ndarray
         Class to (k,) int64: pixels of each cluster.
-    inertia_
+    inertia_ : dict of int to float
         Class to the sum of squared distances to the nearest centre.
-    too_small_
-        Classes that had fewer pixels than ``n_clusters`` (the published code raises an error there).
-    quantiles_
-        Class (and -1 for all) to sorted held-out distances, after :meth:`calibrate`.
+    quantiles_ : dict of int to numpy.ndarray
+        Class (and -1 for all) to sorted distances of calibration pixels, (m,) float32; empty before :meth:`calibrate`.
     """
 
     def __init__(
@@ -76,29 +65,23 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         n_init: int = 3,
         max_iter: int = 100,
         min_samples_per_cluster: int = 10,
-        spread: Literal["class", "cluster"] = "class",
-        refit_per_image: bool = False,
         random_state: int = 0,
     ) -> None:
         self.n_clusters = n_clusters
         self.n_init = n_init
         self.max_iter = max_iter
         self.min_samples_per_cluster = min_samples_per_cluster
-        self.spread = spread
-        self.refit_per_image = refit_per_image
         self.random_state = random_state
 
-    def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> ClassKMeans:
+    def fit(self, X: np.ndarray, y: np.ndarray) -> ClassKMeans:
         """Fit the centres.
 
         Parameters
         ----------
-        X
-            (n, D) float vectors.
-        y
+        X : numpy.ndarray
+            (n, D) vectors.
+        y : numpy.ndarray
             (n,) train ids 0..18.
-        groups
-            (n,) image of each vector; needed with ``refit_per_image``.
 
         Raises
         ------
@@ -108,39 +91,42 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         """
         self._check_parameters()
         X, y = _sample(X, y)
-        if self.refit_per_image and groups is None:
-            raise ClusteringError("Fitting per image needs to know the image of each vector; pass groups.")
-        if groups is not None and np.shape(groups) != y.shape:
-            raise ClusteringError(f"Groups {np.shape(groups)} and classes {y.shape} do not fit.")
-        self.centers_, self.spreads_, self.counts_, self.inertia_ = {}, {}, {}, {}
-        self.too_small_: list[int] = []
+        self.centers_: dict[int, np.ndarray] = {}
+        self.counts_: dict[int, np.ndarray] = {}
+        self.inertia_: dict[int, float] = {}
         self.quantiles_: dict[int, np.ndarray] = {}
-        self.n_features_in_ = X.shape[1]
         for c in np.unique(y):
-            chosen = y == c
-            if self.refit_per_image:
-                chosen &= np.asarray(groups) == np.asarray(groups)[chosen][-1]
-            self._fit_class(int(c), X[chosen])
+            self._fit_class(int(c), X[y == c])
         return self
 
     def _fit_class(self, c: int, x: np.ndarray) -> None:
-        if len(x) < self.n_clusters:
-            self.too_small_.append(c)
         k = max(1, min(self.n_clusters, len(x) // self.min_samples_per_cluster))
         init = "k-means++" if len(x) <= START_ROWS_PER_CLUSTER * k else _start_from_a_sample
         model = KMeans(k, init=init, n_init=self.n_init, max_iter=self.max_iter, random_state=self.random_state).fit(x)
-        counts = np.bincount(model.labels_, minlength=k)
-        overall = max(float(np.sqrt(model.inertia_ / len(x))), 1e-6)
-        spread = np.full(k, overall)
-        if self.spread == "cluster":
-            # A cluster of one or two twins has no spread of its own: half of the class's is the floor.
-            squared = _squared_distances(x, model.cluster_centers_).min(1)
-            own = np.sqrt(np.bincount(model.labels_, squared, k) / np.maximum(counts, 1))
-            spread = np.maximum(own, 0.5 * overall)
         self.centers_[c] = model.cluster_centers_.astype(np.float32)
-        self.spreads_[c] = spread.astype(np.float32)
-        self.counts_[c] = counts.astype(np.int64)
+        self.counts_[c] = np.bincount(model.labels_, minlength=k)
         self.inertia_[c] = float(model.inertia_)
+
+    @property
+    def scales_(self) -> dict[int, float]:
+        """Class to the unit of scaled distances: the root mean square distance of its pixels to their centres."""
+        return {c: max(float(np.sqrt(self.inertia_[c] / n.sum())), 1e-6) for c, n in self.counts_.items()}
+
+    @property
+    def too_small_(self) -> list[int]:
+        """Classes that had fewer pixels than ``n_clusters``; the published code raises an error there."""
+        return [c for c, n in self.counts_.items() if n.sum() < self.n_clusters]
+
+    @property
+    def n_features_in_(self) -> int:
+        """Numbers of each vector."""
+        return next(iter(self.centers_.values())).shape[1]
+
+    @property
+    def spreads_(self) -> dict[int, np.ndarray]:
+        """Old form of :attr:`scales_`: class to (k,) float32."""
+        warn("ClassKMeans.spreads_", "scales_")
+        return {c: np.full(len(self.centers_[c]), scale, np.float32) for c, scale in self.scales_.items()}
 
     def distances(self, X: np.ndarray, c: int) -> np.ndarray:
         """Euclidean distances (n, k) to the centres of class c.
@@ -150,7 +136,7 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         ClusteringError
             If class c has no centres, or vectors hold NaN or have another width than those of :meth:`fit`.
         """
-        X, c = self._fitting(X), int(train_ids([c], 1, ClusteringError)[0])
+        X, c = self._fitting(X), int(train_ids(np.array([c]), 1, ClusteringError)[0])
         if c not in self.centers_:
             raise ClusteringError(f"Class {c} has no centres; there are some of {sorted(self.centers_)}.")
         return self._distances(X, c)
@@ -170,7 +156,7 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         X = self._fitting(X)
         out = np.full((len(X), NUM_CLASSES), np.inf, np.float32)
         for c in self.centers_:
-            for rows in _batches(len(X)):
+            for rows in gen_batches(max(len(X), 1), BATCH_ROWS):
                 out[rows, c] = self._distances(X[rows], c).min(1)
         return out
 
@@ -183,7 +169,7 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         return self._nearest(X, y)[1]
 
     def scaled_distance(self, X: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Distance to the nearest centre of class y in units of that cluster's spread, (n,) float32.
+        """Distance to the nearest centre of class y in units of that class's scale, (n,) float32.
 
         Pixels of a class without centres are measured against all centres of all classes.
         """
@@ -191,30 +177,32 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def score_samples(self, X: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
         """Normality, higher is more normal: minus the scaled distance to class y (or to the nearest class)."""
-        X = self._fitting(X)
         if y is not None:
             return -self.scaled_distance(X, y)
-        return -np.min([self.scaled_distance(X, np.full(len(X), c)) for c in self.centers_], axis=0)
+        distance, scales = self.transform(X), self.scales_
+        return -(distance[:, list(scales)] / np.array(list(scales.values()), np.float32)).min(1)
 
     def _nearest(self, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         X = self._fitting(X)
         y = train_ids(y, len(X), ClusteringError)
-        distance, cluster = np.zeros(len(X), np.float32), np.full(len(X), -1)
+        distance, cluster, scales = np.zeros(len(X), np.float32), np.full(len(X), -1), self.scales_
         for c in np.unique(y):
             rows = np.flatnonzero(y == c)
-            for part in _batches(len(rows)):
+            for part in gen_batches(len(rows), BATCH_ROWS):
                 chosen = rows[part]
                 if int(c) in self.centers_:
                     d = self._distances(X[chosen], int(c))
                     cluster[chosen] = d.argmin(1)
-                    distance[chosen] = d.min(1) / self.spreads_[int(c)][cluster[chosen]]
+                    distance[chosen] = d.min(1) / scales[int(c)]
                 else:
-                    all_classes = [self._distances(X[chosen], k) / self.spreads_[k] for k in self.centers_]
-                    distance[chosen] = np.concatenate(all_classes, 1).min(1)
+                    distance[chosen] = -self.score_samples(X[chosen])
         return distance, cluster
 
     def calibrate(self, X: np.ndarray, y: np.ndarray) -> ClassKMeans:
-        """Learn how far ordinary pixels lie: X (n, D) and y (n,) from images that :meth:`fit` has not seen."""
+        """Learn how far in-distribution pixels lie, on vectors (n, D) and classes (n,) of calibration images.
+
+        These are images that :meth:`fit` has not seen. Raises as :meth:`fit` does.
+        """
         self._fitting(X)
         X, y = _sample(X, y)
         distance = self.scaled_distance(X, y)
@@ -225,18 +213,25 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         return self
 
     def tail_probability(self, distance: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Share of held-out ordinary pixels of class y that lie at least this far: (n,) float64 in (0, 1]."""
+        """Share of calibration pixels of class y that lie at least this far: (n,) float64 in (0, 1]."""
         return self._by_class(y, distance, _tail)
 
     def calibration_quantile(self, y: np.ndarray, q: float) -> np.ndarray:
-        """Scaled distance below which a share q (0..1) of ordinary pixels of class y lies, (n,) float64."""
+        """Scaled distance below which a share q (0..1) of the calibration pixels of class y lies, (n,) float64."""
         if not 0 <= q <= 1:
             raise ClusteringError(f"A share of pixels lies between 0 and 1, not at {q}.")
         return self._by_class(y, np.zeros(len(y)), lambda sorted_distances, _: np.quantile(sorted_distances, q))
 
-    def _by_class(self, y: np.ndarray, values: np.ndarray, function) -> np.ndarray:
+    def held_out_quantile(self, y: np.ndarray, q: float) -> np.ndarray:
+        """Old name of :meth:`calibration_quantile`."""
+        warn("ClassKMeans.held_out_quantile", "calibration_quantile")
+        return self.calibration_quantile(y, q)
+
+    def _by_class(
+        self, y: np.ndarray, values: np.ndarray, function: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
         if not getattr(self, "quantiles_", None):
-            raise ClusteringError("This ClassKMeans is not calibrated; call calibrate with held-out pixels first.")
+            raise ClusteringError("This ClassKMeans is not calibrated; call calibrate first.")
         values = np.asarray(values)
         if values.ndim != 1 or np.isnan(values).any():
             raise ClusteringError(f"Distances {values.shape} are not (n,) or hold NaN; check the vectors.")
@@ -249,11 +244,9 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
     def save(self, path: str | Path) -> Path:
         """Write the fitted model as safetensors; the same model gives the same bytes."""
         self._ask_for_fit()
-        arrays = {f"quantiles.{c}": q for c, q in self.quantiles_.items()}
-        for name in PER_CLASS:
-            arrays |= {f"{name}.{c}": array for c, array in getattr(self, f"{name}_").items()}
-        state = {"inertia": self.inertia_, "too_small": self.too_small_, "n_features_in": self.n_features_in_}
-        return save_fitted(path, "ClassKMeans", arrays, parameters=self.get_params(), state=state)
+        by_class = {"centers": self.centers_, "counts": self.counts_, "quantiles": self.quantiles_}
+        arrays = {f"{name}.{c}": array for name, each in by_class.items() for c, array in each.items()}
+        return save_fitted(path, "ClassKMeans", arrays, parameters=self.get_params(), inertia=self.inertia_)
 
     @classmethod
     def load(cls, path: str | Path) -> ClassKMeans:
@@ -265,54 +258,37 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
             If the file is missing, damaged or of another kind, or its arrays are not those of a fitted model.
         """
         try:
-            arrays, values = load_fitted(path, "ClassKMeans", ("parameters", "state"))
-            parameters, state = values["parameters"], values["state"]
+            arrays, values = load_fitted(path, "ClassKMeans", ("parameters", "inertia"))
+            parameters = values["parameters"]
             if not isinstance(parameters, dict) or parameters.keys() != cls().get_params().keys():
-                raise ValueError("its parameters are not those of a ClassKMeans")
+                raise ValueError("its parameters are not those of this version")
             model = cls(**parameters)
             model._check_parameters()
-            model._take(arrays, state)
+            model._take(arrays, values["inertia"])
         except (ValueError, ClusteringError) as error:
             raise ClusteringError(f"The file {path} is not a saved ClassKMeans ({error}); fit it anew.") from error
         return model
 
-    def _take(self, arrays: dict[str, np.ndarray], state: dict) -> None:
-        """Arrays and state of a file, if they are those of a fitted model; otherwise ValueError."""
-        found: dict[str, dict[int, np.ndarray]] = {name: {} for name in (*PER_CLASS, "quantiles")}
+    def _take(self, arrays: dict[str, np.ndarray], inertia: dict[str, float]) -> None:
+        """Arrays and inertia of a file, if they are those of a fitted model; otherwise ValueError."""
+        found: dict[str, dict[int, np.ndarray]] = {"centers": {}, "counts": {}, "quantiles": {}}
         for key, array in arrays.items():
             match = ARRAY_NAME.fullmatch(key)
             if not match or not np.isfinite(array).all():
                 raise ValueError(f"the array {key} has an unknown name or impossible values")
             found[match[1]][int(match[2])] = array
-        _check_centers(found["centers"], found["spreads"], found["counts"])
+        _check_centers(found["centers"], found["counts"])
         _check_quantiles(found["quantiles"])
-        for name, by_class in found.items():
-            setattr(self, f"{name}_", by_class)
-        width = next(iter(self.centers_.values())).shape[1]
+        self.centers_, self.counts_, self.quantiles_ = found.values()
         names = {str(c) for c in self.centers_}
-        if not isinstance(state, dict) or state.get("n_features_in") != width:
-            raise ValueError("its state does not fit the centres")
-        inertia, too_small = state.get("inertia"), state.get("too_small")
         if not isinstance(inertia, dict) or inertia.keys() != names or not all(map(_is_amount, inertia.values())):
             raise ValueError("its inertia does not fit the centres")
-        if not isinstance(too_small, list) or not all(type(c) is int and c in self.centers_ for c in too_small):
-            raise ValueError("its small classes are not among the centres")
         self.inertia_ = {int(c): float(v) for c, v in inertia.items()}
-        self.too_small_, self.n_features_in_ = too_small, width
 
     def _check_parameters(self) -> None:
-        for name, low, high in (
-            ("n_clusters", 1, MAX_COUNT),
-            ("n_init", 1, MAX_COUNT),
-            ("max_iter", 1, MAX_COUNT),
-            ("min_samples_per_cluster", 1, MAX_COUNT),
-            ("random_state", 0, MAX_SEED),
-        ):
-            whole(name, getattr(self, name), low, high, ClusteringError)
-        if self.spread not in ("class", "cluster"):
-            raise ClusteringError(f"spread is 'class' or 'cluster', not {self.spread!r}.")
-        if not isinstance(self.refit_per_image, bool | np.bool_):
-            raise ClusteringError(f"refit_per_image is True or False, not {self.refit_per_image!r}.")
+        for name in ("n_clusters", "n_init", "max_iter", "min_samples_per_cluster"):
+            whole(name, getattr(self, name), 1, MAX_COUNT, ClusteringError)
+        whole("random_state", self.random_state, 0, MAX_SEED, ClusteringError)
 
     def _ask_for_fit(self) -> None:
         if not hasattr(self, "centers_"):
@@ -334,19 +310,16 @@ def _sample(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return X, train_ids(y, len(X), ClusteringError)
 
 
-def _check_centers(
-    centers: dict[int, np.ndarray], spreads: dict[int, np.ndarray], counts: dict[int, np.ndarray]
-) -> None:
-    """ValueError unless each class has centres of one width, each with a spread and a count."""
-    if not centers or not centers.keys() == spreads.keys() == counts.keys():
-        raise ValueError("centres, spreads and counts are not of the same classes")
+def _check_centers(centers: dict[int, np.ndarray], counts: dict[int, np.ndarray]) -> None:
+    """ValueError unless each class has centres of one width, each with a count."""
+    if not centers or centers.keys() != counts.keys():
+        raise ValueError("centres and counts are not of the same classes")
     for c, center in centers.items():
         k = len(center) if center.ndim == 2 else 0
         if not k or not center.shape[1] or center.dtype != np.float32 or np.abs(center).max() > MAX_VALUE:
             raise ValueError(f"the centres of class {c} are impossible")
-        if spreads[c].shape != (k,) or spreads[c].dtype != np.float32 or spreads[c].min() < MIN_SPREAD:
-            raise ValueError(f"the spreads of class {c} are impossible")
-        if counts[c].shape != (k,) or counts[c].dtype != np.int64 or counts[c].min() < 0:
+        n = counts[c]
+        if n.shape != (k,) or n.dtype != np.int64 or n.min() < 0 or n.sum() < 1:
             raise ValueError(f"the counts of class {c} are impossible")
     if len({center.shape[1] for center in centers.values()}) > 1:
         raise ValueError("centres differ in width")
@@ -362,7 +335,7 @@ def _check_quantiles(quantiles: dict[int, np.ndarray]) -> None:
 
 
 def _is_amount(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < np.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_INERTIA
 
 
 def _start_from_a_sample(x: np.ndarray, n_clusters: int, random_state: np.random.RandomState) -> np.ndarray:
@@ -377,10 +350,6 @@ def _squared_distances(x: np.ndarray, centers: np.ndarray) -> np.ndarray:
     x, centers = x - origin, centers - origin
     squared = np.einsum("ij,ij->i", x, x)[:, None] - 2 * x @ centers.T + (centers**2).sum(1)
     return np.maximum(squared, 0)
-
-
-def _batches(n: int) -> list[slice]:
-    return [slice(start, min(start + BATCH_ROWS, n)) for start in range(0, n, BATCH_ROWS)]
 
 
 def _thinned(distance: np.ndarray) -> np.ndarray:

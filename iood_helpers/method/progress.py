@@ -1,24 +1,29 @@
-"""What a store says of itself: of what it was made (``images.json``), with what, and how far (``progress.json``)."""
+"""What a store was made of (``images.json``), with what, and how far it is (``progress.json``)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DatasetError, EmbeddingError, FileError
 from ..io import exclusive, plain, write_json
 from .columns import PROJECTED
-from .embedder import ALL_LEVELS, MAX_DIM
+from .embedder import MAX_DIM
+from .levels import level_of
 
 if TYPE_CHECKING:
     from ..datasets.loading import Dataset
 
 FORMAT = 2
-LEVELS = (PROJECTED, *map(str, ALL_LEVELS))
+
+
+def is_column(level: Any) -> bool:
+    """Whether a store can have vectors under this name."""
+    return level == PROJECTED or level_of(level) is not None
 
 
 def fingerprint(dataset: Dataset) -> list[dict[str, Any]]:
@@ -53,8 +58,8 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(plain(content), sort_keys=True).encode()).hexdigest()
 
 
-def claim(path: Path) -> ExitStack:
-    """Lock a folder that is to be a store; closing what is returned frees it."""
+def claim(path: Path) -> AbstractContextManager[None]:
+    """The lock of a folder that is (to be) a store."""
     try:
         if path.is_dir():
             ours = {".lock", *(temporary.name for temporary in path.glob(".progress.*.tmp.json"))}
@@ -67,14 +72,13 @@ def claim(path: Path) -> ExitStack:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"The folder {path} cannot be made ({error.strerror}); choose another place.") from error
-    lock = ExitStack()
-    lock.enter_context(exclusive(path / ".lock", f"The store {path}"))
-    return lock
+    return exclusive(path / ".lock", f"The store {path}")
 
 
-def write_progress(path: Path, progress: dict[str, Any]) -> None:
-    """Write ``progress.json`` with a checksum of its own."""
+def write_progress(path: Path, progress: dict[str, Any]) -> dict[str, Any]:
+    """Write ``progress.json`` with a checksum of its own; gives back the progress."""
     write_json(path / "progress.json", {**progress, "sha256": digest(progress)})
+    return progress
 
 
 def read_progress(path: Path) -> dict[str, Any]:
@@ -102,7 +106,7 @@ def _check_progress(progress: dict[str, Any]) -> None:
     )
     if not isinstance(parameters, dict) or parameters.get("per", "label") not in ("label", "predicted"):
         raise ValueError("parameters are no parameters of a store")
-    if not levels or not all(level in LEVELS and _is_count(width) and 0 < width <= MAX_DIM for level, width in levels):
+    if not levels or not all(is_column(level) and _is_count(width) and 0 < width <= MAX_DIM for level, width in levels):
         raise ValueError("levels are not those of a store")
     if len(dict(levels)) != len(levels):
         raise ValueError("a level is there twice")
@@ -122,9 +126,23 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def refuse_another(path: Path, progress: dict[str, Any], parameters: Mapping[str, Any], images: Any) -> None:
-    """EmbeddingError if a store was made with other parameters or of other images."""
-    have, parameters = progress["parameters"], plain(parameters)
+def new_progress(
+    path: Path, widths: Mapping[str, int], parameters: Mapping[str, Any], images: Sequence[Mapping[str, Any]] | None
+) -> dict[str, Any]:
+    """Content of the ``progress.json`` of a new store: the first of all its files, which tells that it is one."""
+    known = {"format": FORMAT, "parameters": plain(parameters), "levels": [list(item) for item in widths.items()]}
+    empty = {"names": [], "counts": [], "rows": 0, "sums": {}, "complete": False}
+    return write_progress(path, {**known, "images_sha256": digest(images), **empty})
+
+
+def known_progress(
+    path: Path, parameters: Mapping[str, Any], images: Sequence[Mapping[str, Any]] | None
+) -> dict[str, Any] | None:
+    """As :func:`read_progress`, None if there is none; EmbeddingError if it is of other parameters or images."""
+    if not (path / "progress.json").is_file():
+        return None
+    progress, parameters = read_progress(path), plain(parameters)
+    have = progress["parameters"]
     other = [k for k in sorted({*have, *parameters}) if have.get(k) != parameters.get(k)]
     if other:
         details = ", ".join(f"{k}: {have.get(k)} instead of {parameters.get(k)}" for k in other)
@@ -136,6 +154,7 @@ def refuse_another(path: Path, progress: dict[str, Any], parameters: Mapping[str
             f"The store {path} was made of other images ({_differing(path, images)}); "
             "delete it or choose another folder."
         )
+    return progress
 
 
 def _differing(path: Path, images: Sequence[Mapping[str, Any]] | None) -> str:

@@ -1,20 +1,20 @@
 """The decision: lower the confidence of pixels that lie far from what is normal.
 
 Three rules: the published one of InternImage-OOD, step by step; a calibrated one that every subset can bear; and the
-calibrated one fused with what the network says of neighbouring pixels. A rule is a set of options with
+calibrated one that averages the network's log-odds over neighbours first. A rule is a set of options with
 ``apply(prediction, distances)``; :func:`refine_confidence` is the short way.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from ..errors import RefinementError
-from ..renamed import old_names
+from ..renamed import old_names, warn
 from .calibration import Recalibration, log_odds
 from .distances import Distances, upsample
 from .embedder import PixelEmbedder
@@ -30,32 +30,32 @@ __all__ = [
     "Distances",
     "FusedRule",
     "PublishedRule",
-    "upsample",
     "novelty_map",
     "refine_confidence",
+    "upsample",
 ]
 
 
 @dataclass(frozen=True)
 class CalibratedRule:
-    """Every pixel pays for its distance, in odds; no gate, no constant.
+    """A penalty on the log-odds that grows with the distance; no threshold, no constant.
 
     ``log-odds' = log-odds - strength * tanh(max(d - 1, 0) / width)`` with d of :meth:`Distances.novelty`. Distance is
-    evidence against the class that the network gives, and evidence multiplies odds. It is bounded: where a whole image
-    is unusual (night, rain), every pixel pays the same and the network's own ranking stays.
+    evidence against the predicted class, and evidence multiplies odds. The penalty is bounded: where a whole image is
+    unusual (night, rain), it is the same for every pixel and the network's own ranking stays.
 
     Attributes
     ----------
-    strength
+    strength : float, default=2.5
         Largest penalty, in units of log-odds: 2.5 divides the odds of being right by 12. 0..1000.
-    width
-        Excess distance at which three quarters of it are due, positive.
-    quantile, smooth
+    width : float, default=0.1
+        Excess distance at which the penalty is three quarters of the largest, positive.
+    quantile, smooth : float, default=0.85, 4.0
         As in :meth:`Distances.novelty`.
-    alpha
-        The mask holds pixels with a tail probability below this: the false-alarm rate on ordinary pixels, 0..1.
-    recalibration
-        Fitted on refined confidences of held-out ordinary pixels; makes them honest probabilities again.
+    alpha : float, default=0.01
+        The mask holds pixels with a tail probability below this: the false-alarm rate on in-distribution pixels, 0..1.
+    recalibration : Recalibration, optional
+        Fitted on refined confidences of calibration pixels; makes them calibrated probabilities again.
     """
 
     strength: float = 2.5
@@ -84,38 +84,43 @@ class CalibratedRule:
 
 @dataclass(frozen=True)
 class FusedRule(CalibratedRule):
-    """The calibrated rule, and the log-odds averaged over neighbours first.
+    """The calibrated rule, with log-odds averaged over neighbours first.
 
-    What the network doubts in one pixel it mostly doubts in the next one too, and its doubts and the distances miss
-    different pixels. So the distance need not be charged as dearly, and ordinary scenes pay less. Averaging goes both
-    ways: an unsure pixel among sure ones gains confidence (up to 0.46 on the shipped scenes).
+    Where the network is unsure of one pixel it is mostly unsure of the next one too, and its uncertainty and the
+    distances miss different pixels. So a smaller penalty is enough, which costs less on in-distribution scenes.
+    Averaging works both ways: an unsure pixel among sure ones gains confidence (up to 0.46 on the shipped scenes).
 
     Attributes
     ----------
-    neighbours
+    blend : float, default=0.35
         Share of the averaged log-odds, 0..1; the rest is the pixel's own.
-    reach
-        Standard deviation of the Gaussian that averages log-odds, in cells of the logits' grid.
+    sigma : float, default=1.5
+        Standard deviation of the Gaussian that averages log-odds, in cells of the logits' grid, 0..1000.
     strength, width, quantile, smooth, alpha, recalibration
-        As in :class:`CalibratedRule`.
+        As in :class:`CalibratedRule`; the default strength is 1.75.
     """
 
     strength: float = 1.75
-    neighbours: float = 0.35
-    reach: float = 1.5
+    blend: float = 0.35
+    sigma: float = 1.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_options(self, neighbours=(0, 1), reach=(0, 1e3))
+        check_options(self, blend=(0, 1), sigma=(0, 1e3))
 
     def _odds(self, prediction: Prediction) -> np.ndarray:
         own = log_odds(prediction.confidence)
         cell = prediction.shape[0] / prediction.logits.shape[1]
-        around = gaussian_filter(own, self.reach * cell, mode="nearest")
-        return (1 - self.neighbours) * own + self.neighbours * around
+        around = gaussian_filter(own, self.sigma * cell, mode="nearest")
+        return (1 - self.blend) * own + self.blend * around
 
 
-RULES = {"calibrated": CalibratedRule, "fused": FusedRule, "published": PublishedRule}
+RULES: dict[str, type[CalibratedRule | PublishedRule]] = {
+    "calibrated": CalibratedRule,
+    "fused": FusedRule,
+    "published": PublishedRule,
+}
+OLD_OPTIONS = {"neighbours": "blend", "reach": "sigma", "gate": "confidence_threshold"}
 
 
 def refine_confidence(
@@ -125,29 +130,31 @@ def refine_confidence(
     mode: Literal["calibrated", "fused", "published"] = "calibrated",
     *,
     distances: Distances | None = None,
-    **options,
+    **options: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Refine the confidence map of one image.
 
     Parameters
     ----------
-    prediction
+    prediction : Prediction
         Output of the segmenter.
-    kmeans
+    kmeans : ClassKMeans
         Fitted centres; calibrated ones for modes "calibrated" and "fused".
-    embedder
+    embedder : PixelEmbedder
         The one whose vectors ``kmeans`` was fitted on.
-    mode
-        "calibrated", "fused" or "published".
-    distances
+    mode : {"calibrated", "fused", "published"}
+        Which rule.
+    distances : Distances, optional
         Those of this image with these clusters, where several rules use them; None measures them.
     **options
         Fields of :class:`CalibratedRule`, :class:`FusedRule` or :class:`PublishedRule`.
 
     Returns
     -------
-    confidence, ood_mask
-        (H, W) float32 in 0..1, and (H, W) bool.
+    confidence : numpy.ndarray
+        (H, W) float32 in 0..1.
+    ood_mask : numpy.ndarray
+        (H, W) bool.
 
     Raises
     ------
@@ -156,17 +163,22 @@ def refine_confidence(
         calibrated, or vectors and centres differ in length.
     EmbeddingError
         If features are NaN or infinite.
+    ClusteringError
+        If features are too large for distances.
     """
     if mode not in RULES:
         raise RefinementError(f"Unknown mode {mode!r}; use 'calibrated', 'fused' or 'published'.")
     known = [field.name for field in fields(RULES[mode])]
+    for old in [name for name in options if OLD_OPTIONS.get(name) in known]:
+        warn(f"The option {old}", OLD_OPTIONS[old])
+        options[OLD_OPTIONS[old]] = options.pop(old)
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise RefinementError(f"Mode {mode!r} has no option {unknown[0]!r}; it has {', '.join(known)}.")
     if distances is None:
         distances = Distances(prediction, kmeans, embedder)
-    elif distances.prediction is not prediction or distances.kmeans is not kmeans:
-        raise RefinementError("The distances given are those of another image or other clusters; measure them anew.")
+    elif not (distances.prediction is prediction and distances.kmeans is kmeans and distances.embedder is embedder):
+        raise RefinementError("The distances are those of another image, clusters or embedder; measure them anew.")
     return RULES[mode](**options).apply(prediction, distances)
 
 
@@ -184,13 +196,13 @@ def novelty_map(
     ----------
     prediction, kmeans, embedder
         As in :func:`refine_confidence`.
-    quantile, smooth
+    quantile, smooth : float, default=0.85, 4.0
         As in :meth:`Distances.novelty`.
 
     Returns
     -------
     numpy.ndarray
-        (H, W) float32, 0 and up; above 1 is farther than the given share of ordinary pixels.
+        (H, W) float32, 0 and up; above 1 is farther than the given share of calibration pixels.
     """
     return Distances(prediction, kmeans, embedder).novelty(quantile, smooth)
 

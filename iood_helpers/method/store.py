@@ -6,10 +6,11 @@ process that dies leaves at most rows that nobody counts: readers pass over them
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -17,32 +18,25 @@ from tqdm.auto import tqdm
 from ..checks import MAX_SEED, whole
 from ..datasets.labels import NUM_CLASSES, VOID
 from ..errors import EmbeddingError
-from ..io import plain, write_json
+from ..io import write_json
+from ..renamed import warn
 from .columns import PROJECTED, ROW_COLUMNS, Columns, Embeddings, checked, column_of
-from .embedder import MAX_DIM, Level, PixelEmbedder, grid_pixels
-from .progress import (
-    FORMAT,
-    LEVELS,
-    claim,
-    digest,
-    fingerprint,
-    read_progress,
-    refuse_another,
-    write_progress,
-)
+from .embedder import MAX_DIM, PixelEmbedder, grid_pixels
+from .levels import Level, level_of
+from .progress import claim, fingerprint, is_column, known_progress, new_progress, read_progress, write_progress
 
 if TYPE_CHECKING:
     from ..datasets.loading import Dataset
-    from ..model.segmenter import Segmenter
+    from ..model.segmenter import Prediction, Segmenter
 
 MAX_ROWS = 10**12
 
 
 class EmbeddingStore:
-    """Pixel embeddings, one array per level; made by :meth:`create`, reopened for reading by :meth:`open`.
+    """Pixel embeddings, one array per level; made by :meth:`open_or_create`, reopened for reading by :meth:`open`.
 
-    A store from :meth:`create` is locked against other writers until :meth:`finish` or :meth:`close` is called or the
-    block ``with EmbeddingStore.create(...) as store`` ends. Stores from :meth:`open` change nothing.
+    A store from :meth:`open_or_create` is locked against other writers until :meth:`finish` or :meth:`close` is called
+    or the block ``with EmbeddingStore.open_or_create(...) as store`` ends. Stores from :meth:`open` change nothing.
     """
 
     def __init__(self, path: Path, progress: dict[str, Any], columns: Columns, lock: ExitStack | None = None) -> None:
@@ -52,24 +46,25 @@ class EmbeddingStore:
         self._lock = lock
 
     @classmethod
-    def create(
+    def open_or_create(
         cls,
         path: str | Path,
-        dim: int | Mapping[Level, int],
+        dim: int | Mapping[Level | str, int] | Callable[[], Mapping[Level | str, int]],
         parameters: Mapping[str, Any],
         images: Sequence[Mapping[str, Any]] | None = None,
     ) -> EmbeddingStore:
-        """New empty store, or the existing one if it was made with the same parameters.
+        """The store that was made with the same parameters (for reading, if it is complete), or a new one.
 
         Parameters
         ----------
-        path
+        path : str or Path
             Its folder; missing, empty, or a store.
-        dim
-            Numbers per vector, or those of each level in order.
-        parameters
+        dim : int, mapping of level to int, or callable
+            Numbers per vector, or those of each level in order; or a function that gives the latter, called for a new
+            store only.
+        parameters : mapping of str to object
             What the store is made with: plain values.
-        images
+        images : sequence of mapping, optional
             What the store is made of, as :func:`fingerprint` gives it.
 
         Raises
@@ -83,69 +78,34 @@ class EmbeddingStore:
             If the folder cannot be written.
         """
         path = Path(path).expanduser()
-        levels = dim if isinstance(dim, Mapping) else {PROJECTED: dim}
-        widths = {str(level): whole("dim", width, 1, MAX_DIM, EmbeddingError) for level, width in levels.items()}
-        if not widths or any(level not in LEVELS for level in widths):
-            raise EmbeddingError(f"A store has levels out of {LEVELS}, not {list(widths)}.")
-        store, lock = cls._complete(path, parameters, images), ExitStack()
-        try:
-            if store is None:
-                lock = claim(path)
-                store = cls._resume(path, parameters, images, lock)
-            if store is None:
-                store = cls._new(path, widths, parameters, images, lock)
-            if store._widths != widths:
+        widths = None if callable(dim) else _widths(dim)
+        progress = known_progress(path, parameters, images)
+        with ExitStack() as lock:
+            if progress is None or not progress["complete"]:  # reading needs no lock and no permission to write
+                lock.enter_context(claim(path))
+                progress = known_progress(path, parameters, images)
+            if progress is None:
+                widths = _widths(dim() if callable(dim) else dim)
+                progress = new_progress(path, widths, parameters, images)
+            if widths not in (None, dict(progress["levels"])):
                 raise EmbeddingError(
-                    f"The store {path} has vectors of {store._widths} instead of {widths}; "
+                    f"The store {path} has vectors of {dict(progress['levels'])} instead of {widths}; "
                     "delete it or choose another folder."
                 )
-        except BaseException:
-            lock.close()
-            raise
+            if progress["complete"]:
+                return cls.open(path)
+            if not progress["names"]:
+                write_json(path / "images.json", images)
+            store = cls(path, progress, _columns(path, progress, "r+" if progress["names"] else "w"))
+            store._columns.sweep()
+            store._lock = lock.pop_all()
         return store
 
     @classmethod
-    def _new(cls, path: Path, widths: dict[str, int], parameters, images, lock: ExitStack) -> EmbeddingStore:
-        progress = {
-            "format": FORMAT,
-            "parameters": plain(parameters),
-            "levels": [list(item) for item in widths.items()],
-            "images_sha256": digest(images),
-            "names": [],
-            "counts": [],
-            "rows": 0,
-            "sums": {},
-            "complete": False,
-        }
-        # First of all files: it tells that the folder is the store's own.
-        write_progress(path, progress)
-        return cls._resume(path, parameters, images, lock)
-
-    @classmethod
-    def _complete(cls, path: Path, parameters, images) -> EmbeddingStore | None:
-        """Store for reading if there is one that is complete; it needs no lock and no permission to write."""
-        if not (path / "progress.json").is_file():
-            return None
-        progress = read_progress(path)
-        refuse_another(path, progress, parameters, images)
-        return cls.open(path) if progress["complete"] else None
-
-    @classmethod
-    def _resume(cls, path: Path, parameters, images, lock: ExitStack) -> EmbeddingStore | None:
-        """Store to be written on, None if there is none; one that is complete comes for reading."""
-        if not (path / "progress.json").is_file():
-            return None
-        progress = read_progress(path)
-        refuse_another(path, progress, parameters, images)
-        if progress["complete"]:
-            lock.close()
-            return cls.open(path)
-        if not progress["names"]:
-            write_json(path / "images.json", images)
-        columns = Columns(path / "rows.zarr", dict(progress["levels"]), "r+" if progress["names"] else "w")
-        columns.check(progress["rows"], progress["complete"], progress["sums"])
-        columns.sweep()
-        return cls(path, progress, columns, lock)
+    def create(cls, *args: Any, **options: Any) -> EmbeddingStore:
+        """Old name of :meth:`open_or_create`."""
+        warn("EmbeddingStore.create", "open_or_create")
+        return cls.open_or_create(*args, **options)
 
     @classmethod
     def open(cls, path: str | Path) -> EmbeddingStore:
@@ -158,9 +118,7 @@ class EmbeddingStore:
         """
         path = Path(path).expanduser()
         progress = read_progress(path)
-        columns = Columns(path / "rows.zarr", dict(progress["levels"]), "r")
-        columns.check(progress["rows"], progress["complete"], progress["sums"])
-        return cls(path, progress, columns)
+        return cls(path, progress, _columns(path, progress, "r"))
 
     def __enter__(self) -> EmbeddingStore:
         return self
@@ -189,7 +147,10 @@ class EmbeddingStore:
     @property
     def widths(self) -> dict[Level | str, int]:
         """Level to numbers per vector."""
-        return {int(level) if level.isdigit() else level: width for level, width in self._widths.items()}
+        return {
+            cast("Level | str", level_of(level) if level != PROJECTED else level): width
+            for level, width in self._widths.items()
+        }
 
     @property
     def is_complete(self) -> bool:
@@ -199,10 +160,6 @@ class EmbeddingStore:
     @property
     def _widths(self) -> dict[str, int]:
         return dict(self._progress["levels"])
-
-    @property
-    def _group(self):
-        return self._columns.group
 
     def append(self, name: str, rows: Mapping[str, np.ndarray]) -> None:
         """Add the rows of one image and count them; ``rows`` has all columns but "image", as in :class:`Embeddings`.
@@ -240,25 +197,24 @@ class EmbeddingStore:
     def _ask_for_lock(self) -> None:
         if self._lock is None:
             raise EmbeddingError(
-                f"The store {self.path} is open for reading only; reopen it with EmbeddingStore.create to add images."
+                f"The store {self.path} is open for reading only; reopen it with open_or_create to add images."
             )
 
     def _commit(self, **changes: Any) -> None:
         progress = {**self._progress, **changes}
         progress["sums"] = self._columns.sums(progress["rows"], progress["complete"])
-        write_progress(self.path, progress)
-        self._progress = progress
+        self._progress = write_progress(self.path, progress)
 
     def load(self, n_per_class: int | None = None, seed: int = 0, levels: Sequence[Level] | None = None) -> Embeddings:
         """Rows in memory; no more of the disk is read than they need.
 
         Parameters
         ----------
-        n_per_class
+        n_per_class : int, optional
             At most so many rows of each class that got shares, drawn without replacement; None for all.
-        seed
+        seed : int, default=0
             Seed of the draw, which is the same whatever the levels.
-        levels
+        levels : sequence of int or str, optional
             Levels whose vectors are wanted, in this order; None for all. A store that holds them mixed gives all it
             has for the levels that it was made from, and no other choice.
 
@@ -268,9 +224,10 @@ class EmbeddingStore:
             If a level is not stored, or a file is missing or damaged.
         """
         made_of = self.parameters.get("levels") if self.levels == [PROJECTED] else None
-        levels = self.levels if levels is None or list(levels) == made_of else list(levels)
-        if not levels or any(level not in self.widths for level in levels):
-            raise EmbeddingError(f"The store {self.path} holds levels {self.levels}, not all of {levels}.")
+        widths = self.widths
+        wanted = self.levels if levels is None or list(levels) == made_of else list(levels)
+        if not wanted or any(level not in widths for level in wanted):
+            raise EmbeddingError(f"The store {self.path} holds levels {self.levels}, not all of {wanted}.")
         chosen = np.arange(len(self))
         if n_per_class is not None:
             n_per_class = whole("n_per_class", n_per_class, 0, MAX_ROWS, EmbeddingError)
@@ -278,9 +235,9 @@ class EmbeddingStore:
             rng = np.random.default_rng(seed)
             parts = [rng.permutation(np.flatnonzero(label == c))[:n_per_class] for c in range(NUM_CLASSES)]
             chosen = np.sort(np.concatenate(parts))
-        numbers, end = np.empty((len(chosen), sum(self.widths[level] for level in levels)), np.float32), 0
-        for level in levels:
-            start, end = end, end + self.widths[level]
+        numbers, end = np.empty((len(chosen), sum(widths[level] for level in wanted)), np.float32), 0
+        for level in wanted:
+            start, end = end, end + widths[level]
             self._columns.read(column_of(str(level)), chosen, numbers[:, start:end])
         return Embeddings(numbers, **{name: self._column(name, chosen) for name in ROW_COLUMNS})
 
@@ -304,27 +261,31 @@ def extract_embeddings(
 ) -> EmbeddingStore:
     """Draw pixels of every class over all images of a split and store their embeddings.
 
-    Each image gives at most ``oversampling * n_per_class / images`` pixels per class, at cells of the stride-4 grid;
+    Each image gives at most ``oversampling * n_per_class / images`` pixels per class, at cells of the logits' grid;
     the factor makes up for classes that occur in few images. Interrupted and started again, it goes on where it was
     and gives the same store, since each image has its own random stream. Which pixels are drawn does not depend on the
     embedder.
 
     Parameters
     ----------
-    segmenter, dataset, embedder
-        What predicts, on which images, and how vectors are made.
-    path
+    segmenter : Segmenter
+        What predicts.
+    dataset : Dataset
+        On which images.
+    embedder : PixelEmbedder
+        How vectors are made.
+    path : str or Path
         Folder of the store.
-    n_per_class
+    n_per_class : int, default=2000
         Pixels per class that the store aims at; ``EmbeddingStore.load`` trims to it.
-    per
-        Whose classes get equal shares: those of the label, or those that the segmenter says (pixels without a label are
-        left out all the same). Images without labels always give pixels per predicted class.
-    oversampling
-        See above.
-    seed
-        Seed of the drawing.
-    progress
+    per : {"label", "predicted"}
+        Whose classes get equal shares: the true or the predicted ones (void is left out all the same). Images without
+        labels always give pixels per predicted class.
+    oversampling : float, default=4.0
+        See above, positive.
+    seed : int, default=0
+        Seed of the draw.
+    progress : bool, default=True
         Whether to show a bar.
 
     Raises
@@ -355,28 +316,46 @@ def extract_embeddings(
     }
     if segmenter.precision != "float32":
         parameters["precision"] = segmenter.precision
-    path, images = Path(path).expanduser(), fingerprint(dataset)
-    store = EmbeddingStore._complete(path, parameters, images)
-    if store is not None:
-        return store
-    with claim(path) as lock:
-        store = EmbeddingStore._resume(path, parameters, images, lock)
-        done = 0 if store is None else len(store.names)
-        for index in tqdm(
-            range(done, len(dataset)), initial=done, total=len(dataset), disable=not progress, desc="extract"
-        ):
-            sample = dataset[index]
-            prediction = segmenter.predict(sample.image())
-            if store is None:
-                widths = {str(level): width for level, width in embedder.widths(prediction).items()}
-                store = EmbeddingStore._new(path, widths, parameters, images, lock)
-            rows = _draw(prediction, sample.label(), embedder, share, per, np.random.default_rng((seed, index)))
-            store.append(sample.name, rows)
-        store.finish()
+
+    @lru_cache(maxsize=1)  # the first prediction tells the widths, too
+    def predict(index: int) -> Prediction:
+        return segmenter.predict(dataset[index].image())
+
+    images = fingerprint(dataset)
+    with EmbeddingStore.open_or_create(path, lambda: embedder.widths(predict(0)), parameters, images) as store:
+        done, hidden = len(store.names), not progress or store.is_complete
+        for index in tqdm(range(done, len(dataset)), "extract", initial=done, total=len(dataset), disable=hidden):
+            sample, rng = dataset[index], np.random.default_rng((seed, index))
+            store.append(sample.name, _draw(predict(index), sample.label(), embedder, share, per, rng))
+        if not store.is_complete:
+            store.finish()
     return store
 
 
-def _draw(prediction, label, embedder, share: int, per: str, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _widths(dim: int | Mapping[Level | str, int]) -> dict[str, int]:
+    """Level to numbers per vector, if a store can have them."""
+    levels = dim if isinstance(dim, Mapping) else {PROJECTED: dim}
+    widths = {str(level): whole("dim", width, 1, MAX_DIM, EmbeddingError) for level, width in levels.items()}
+    if not widths or not all(map(is_column, widths)):
+        raise EmbeddingError(f"A store has levels of a prediction or {PROJECTED!r}, not {list(widths)}.")
+    return widths
+
+
+def _columns(path: Path, progress: dict[str, Any], mode: Literal["r", "r+", "w"]) -> Columns:
+    columns = Columns(path / "rows.zarr", dict(progress["levels"]), mode)
+    columns.check(progress["rows"], progress["complete"], progress["sums"])
+    return columns
+
+
+def _draw(
+    prediction: Prediction,
+    label: np.ndarray | None,
+    embedder: PixelEmbedder,
+    share: int,
+    per: str,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Rows of one image: whole pixels nearest to the centres of cells, with what the maps hold at these pixels."""
     cells = np.floor(grid_pixels(prediction.logits.shape[1:], prediction.shape) + 0.5).astype(np.int32)
     predicted = prediction.classes[cells[:, 0], cells[:, 1]]
     classes = predicted if label is None else label[cells[:, 0], cells[:, 1]]

@@ -1,4 +1,4 @@
-"""The bricks of InternImage: norms between memory orders, stem, downsampling, MLP, stochastic depth.
+"""The building blocks of InternImage: norms between memory orders, stem, downsampling, MLP.
 
 Source: as ``internimage.py``. Indices inside the ``Sequential`` wrappers are part of the official parameter names.
 """
@@ -30,43 +30,32 @@ def build_norm(channels: int, kind: str = "LN", *, first: bool = False, last: bo
 
     Parameters
     ----------
-    channels
-        Number of channels.
-    kind
-        ``"LN"`` (over channels) or ``"BN"``.
-    first
+    channels : int
+    kind : {"LN", "BN"}
+        Layer norm over channels, or batch norm.
+    first : bool
         Whether the input is (N, C, H, W); else it is (N, H, W, C).
-    last
+    last : bool
         Whether the output shall be (N, H, W, C); else it is (N, C, H, W).
+
+    Returns
+    -------
+    nn.Sequential
 
     Raises
     ------
     ValueError
         If ``kind`` is unknown.
     """
+    layers: list[nn.Module]
     if kind == "LN":
-        layers = [nn.LayerNorm(channels, eps=LAYER_NORM_EPS)]
-        before, after = first, not last
-        layers = [ToChannelsLast()] * before + layers + [ToChannelsFirst()] * after
+        norm = nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
+        layers = [*[ToChannelsLast()] * first, norm, *[ToChannelsFirst()] * (not last)]
     elif kind == "BN":
-        layers = [ToChannelsFirst()] * (not first) + [nn.BatchNorm2d(channels)] + [ToChannelsLast()] * last
+        layers = [*[ToChannelsFirst()] * (not first), nn.BatchNorm2d(channels), *[ToChannelsLast()] * last]
     else:
         raise ValueError(f"Unknown norm_layer {kind!r}; use 'LN' or 'BN'.")
     return nn.Sequential(*layers)
-
-
-class DropPath(nn.Module):
-    """Drop a residual branch for whole samples while training (stochastic depth)."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        keep = x.new_empty((len(x),) + (1,) * (x.ndim - 1)).bernoulli_(1 - self.rate)
-        return x * keep / (1 - self.rate)
 
 
 class StemLayer(nn.Module):

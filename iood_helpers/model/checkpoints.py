@@ -20,10 +20,11 @@ from torch import Tensor
 
 from ..datasets.labels import CLASS_NAMES
 from ..errors import CheckpointError
-from ..io import cache_dir, checkpoints_dir
+from ..io import cache_dir, data_dir
+from . import efficientvit_zoo
+from .safe_pickle import StandIn, StoredTensor
 from .sizes import SIZES
-from .torch_files import max_bytes, opened
-from .unpickling import StandIn, StoredTensor
+from .torch_format import max_bytes, opened
 
 _HUB = "https://huggingface.co/OpenGVLab/InternImage/resolve/main/"
 SHIPPED = {"nano": "nano.pth", "nano-camvid": "nano-camvid.pth"}
@@ -42,6 +43,8 @@ OFFICIAL = {
     for name in SHA256
     for _, size, data in [name.split("-")]
 }
+OFFICIAL |= efficientvit_zoo.URLS
+SHA256 |= efficientvit_zoo.SHA256
 """Names of official checkpoints and where they are. Not reachable while this was written, so never opened by a test."""
 
 ADE20K = {
@@ -67,19 +70,18 @@ class Checkpoint:
 
     Attributes
     ----------
-    path
-        The file.
-    sha256
-        Its checksum, 64 hexadecimal digits.
-    state_dict
-        Parameter name to tensor (CPU); numbers with a fraction are float32, whatever the file holds.
-    meta
+    path : Path
+    sha256 : str
+        Checksum of the file, 64 hexadecimal digits.
+    state_dict : dict of str to Tensor
+        Parameters by name, on the CPU; floating-point ones are float32, whatever the file holds.
+    meta : Mapping
         What the file says of itself (plain values; foreign objects are stand-ins that do nothing).
-    size
-        Name of the InternImage size that the weights fit ("nano", "t", ..., "xl"), or None.
-    num_classes
-        Rows of the (last) classifier, or None if there is none.
-    stored
+    size : str or None
+        Name of the size that the weights fit: "nano", "t", ..., "xl" of InternImage, "efficientvit-b0".
+    num_classes : int or None
+        Rows of the (last) classifier; None if there is none.
+    stored : str
         Precision of the weights in the file: "float16", "float32", ...
     """
 
@@ -93,20 +95,28 @@ class Checkpoint:
 
 
 def known_checkpoints() -> list[str]:
-    """Names that :func:`find_checkpoint` knows."""
+    """Names that :func:`find_checkpoint` knows.
+
+    ``nano`` and ``nano-camvid`` ship with the project (their cards tell the licences). ``internimage-*`` (MIT) and
+    ``efficientvit-*`` (Apache-2.0) are their authors', trained on Cityscapes, whose terms are non-commercial.
+    """
     return [*SHIPPED, *OFFICIAL]
 
 
 def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
-    """File of a checkpoint; downloads it once if the source is a URL or an official name.
+    """File of a checkpoint; downloads it once if the source is a URL, or an official name that ``IOOD_DATA`` lacks.
 
     Parameters
     ----------
-    source
+    source : str or Path
         A name of :func:`known_checkpoints`, a path, or an http(s) URL.
-    sha256
-        Expected checksum, 64 hexadecimal digits; None accepts any file, but for official names, whose checksums are
-        known.
+    sha256 : str, optional
+        Expected checksum, 64 hexadecimal digits. Without it any file is accepted, except for official names, whose
+        checksums are known.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------
@@ -114,12 +124,14 @@ def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
         If the name is unknown, the file does not exist, or the download fails or has another checksum.
     """
     text = str(source)
+    if local := efficientvit_zoo.below_data_root(text):
+        return local
     if _is_download(text):
         return _download(OFFICIAL.get(text, text), sha256 or SHA256.get(text))
     try:
-        path = checkpoints_dir() / SHIPPED[text] if text in SHIPPED else Path(text).expanduser()
+        path = data_dir() / "checkpoints" / SHIPPED[text] if text in SHIPPED else Path(text).expanduser()
         found = path.is_file()
-    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, the home of nobody
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, "~" of an unknown user
         found = False
     if not found:
         raise CheckpointError(
@@ -137,30 +149,21 @@ def _download(url: str, sha256: str | None) -> Path:
     import pooch
 
     folder = cache_dir() / "checkpoints"
-    # The whole URL tells files apart: half of all checkpoints are called best.pth.
+    # Named after the whole URL, since half of all checkpoints are called best.pth.
     name = f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{Path(url.split('?')[0]).name}"
     try:
-        found = pooch.retrieve(
-            url,
-            known_hash=f"sha256:{sha256}" if sha256 else None,
-            fname=name,
-            path=folder,
-            progressbar=True,
-        )
+        known_hash = f"sha256:{sha256}" if sha256 else None
+        found = Path(pooch.retrieve(url, known_hash=known_hash, fname=name, path=folder, progressbar=True))
     except Exception as error:  # pooch passes on whatever the network raised
         raise CheckpointError(
             f"The checkpoint {url} could not be downloaded ({error}); fetch it by hand, put it at {folder / name}, "
             "or give its path instead."
         ) from error
-    if not _may_be_a_checkpoint(_start(Path(found))):
-        Path(found).unlink()  # made by this function, and not to be met again
-        raise CheckpointError(f"What {url} gave is no checkpoint (a login page, perhaps); fetch the file by hand.")
-    return Path(found)
-
-
-def _may_be_a_checkpoint(start: bytes) -> bool:
-    """Whether a file begins as those of PyTorch (zip or pickle) and of safetensors do."""
-    return start.startswith((b"PK\x03\x04", b"\x80")) or start[8:] == b"{"
+    start = _start(found)
+    if not start.startswith((b"PK\x03\x04", b"\x80")) and start[8:] != b"{":  # PyTorch's zip, a pickle, safetensors
+        found.unlink()  # or the next call would find it in the cache
+        raise CheckpointError(f"{url} is not a checkpoint (a login page, perhaps); fetch the file by hand.")
+    return found
 
 
 def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint:
@@ -169,7 +172,11 @@ def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint
     Parameters
     ----------
     source, sha256
-        As in :func:`find_checkpoint`; PyTorch and safetensors files are read, told apart by what they hold.
+        As in :func:`find_checkpoint`. PyTorch and safetensors files are read, whatever their names end in.
+
+    Returns
+    -------
+    Checkpoint
 
     Raises
     ------
@@ -178,7 +185,7 @@ def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint
         state dict, has weights that are NaN, infinite, sparse or quantized, or was trained for other classes than
         the 19 of Cityscapes.
     """
-    path = find_checkpoint(source, sha256)
+    path, sha256 = find_checkpoint(source, sha256), sha256 or SHA256.get(str(source))
     if path.stat().st_size > max_bytes():
         raise CheckpointError(
             f"The checkpoint {path} is larger than {max_bytes() / 2**30:g} GiB; set IOOD_MAX_CHECKPOINT_GB "
@@ -187,7 +194,7 @@ def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint
     try:
         loaded = _load(path)
     except CheckpointError:
-        if _is_download(str(source)):  # half a file, say: not to be met again
+        if _is_download(str(source)) and cache_dir() in path.parents:  # half a file, perhaps: to be fetched anew
             path.unlink(missing_ok=True)
         raise
     except OSError as error:
@@ -204,7 +211,15 @@ def _load(path: Path) -> Checkpoint:
     checksum = file_sha256(path)
     safetensors = path.suffix == ".safetensors" or _start(path)[8:] == b"{"
     state, meta, stored = (_read_safetensors if safetensors else _read_torch)(path)
-    return Checkpoint(path, checksum, state, meta, guess_size(state), _rows(state), stored)
+    if not state:
+        raise _no_weights(path)
+    state = efficientvit_zoo.mmseg_names(state)
+    size = guess_size(state) or efficientvit_zoo.guess_size(state)
+    return Checkpoint(path, checksum, state, meta, size, _rows(state), stored)
+
+
+def _no_weights(path: Path) -> CheckpointError:
+    return CheckpointError(f"The checkpoint {path} holds no state dict; give a file with weights.")
 
 
 def _rows(state: Mapping[str, Tensor]) -> int | None:
@@ -222,7 +237,7 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Mapping, str]:
     with opened(path) as file:
         content = file.content
         if not isinstance(content, dict):
-            raise CheckpointError(f"The checkpoint {path} holds no state dict; give a file with weights.")
+            raise _no_weights(path)
         meta = content.get("meta", {})
         weights = next((content[key] for key in STATE_KEYS if isinstance(content.get(key), dict)), content)
         foreign = [f"{name} ({value.named})" for name, value in weights.items() if isinstance(value, StandIn)]
@@ -236,8 +251,6 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Mapping, str]:
         stored = {name: tensors[key] for key, name in names.items()}
         read = {name: _checked(name, tensor, path) for name, tensor in file.read(stored)}
     state = {name: read[name] for name in stored}  # in the order of the file
-    if not state:
-        raise CheckpointError(f"The checkpoint {path} holds no state dict; give a file with weights.")
     return state, _mapping(meta), _precision(value.dtype for value in stored.values())
 
 
@@ -254,13 +267,11 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping, str]:
         raise CheckpointError(
             f"The checkpoint {path} is damaged or not a safetensors file; download it again."
         ) from error
-    if not state:
-        raise CheckpointError(f"The checkpoint {path} holds no state dict; give a file with weights.")
     return state, meta, _precision(kinds)
 
 
 def _plain_names(keys: list[str], path: Path) -> dict[str, str]:
-    """Key of each weight to its name in the model: without what wrappers put before it, in any number."""
+    """Key of each weight to its name in the model: without the prefixes of wrappers, however many."""
     copies = [key for key in keys if key.startswith("ema_") and "." not in key]
     if copies:
         warnings.warn(f"The checkpoint {path} also holds averaged weights (ema_...), which are not used.", stacklevel=4)
@@ -277,7 +288,7 @@ def _plain_names(keys: list[str], path: Path) -> dict[str, str]:
 
 
 def _checked(name: str, tensor: Tensor, path: Path) -> Tensor:
-    """The weight, widened to float32 if it has fractions; finite."""
+    """The weight, finite, as float32 if it is of a floating-point type."""
     if not tensor.is_floating_point():
         return tensor
     tensor = tensor.float()
@@ -292,7 +303,7 @@ def _precision(kinds: Any) -> str:
 
 
 def _mapping(value: Any) -> Mapping:
-    """The items of a dictionary, also of somebody else's kind."""
+    """The items of a dictionary, or of a stand-in for a foreign kind of dictionary."""
     value = value.items if isinstance(value, StandIn) else value
     return value if isinstance(value, Mapping) else {}
 
@@ -317,7 +328,7 @@ def _refuse_other_classes(loaded: Checkpoint) -> None:
 
 
 def _spelt(name: Any) -> str:
-    """The name of a class as this package writes it, whatever the hyphens and capitals."""
+    """The name of a class as this package writes it: spaces for hyphens and underscores, lower case."""
     return " ".join(re.split(r"[\s_-]+", name[:40].lower())) if isinstance(name, str) else "?"
 
 
@@ -343,28 +354,25 @@ def load_strictly(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
     CheckpointError
         Naming missing and unexpected parameters and wrong shapes, and the size that the weights look like.
     """
-    own = model.state_dict()
-    missing = [name for name in own if name not in checkpoint.state_dict]
-    unexpected = [name for name in checkpoint.state_dict if name not in own]
-    shapes = [
-        f"{name} {tuple(checkpoint.state_dict[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in own
-        if name in checkpoint.state_dict and checkpoint.state_dict[name].shape != own[name].shape
-    ]
-    whole = [
-        f"{name} of {checkpoint.state_dict[name].dtype}"
-        for name, tensor in own.items()
-        if name in checkpoint.state_dict
-        and tensor.is_floating_point() != checkpoint.state_dict[name].is_floating_point()
-    ]
+    own, given = model.state_dict(), checkpoint.state_dict
+    both = [name for name in own if name in given]
+    found = {
+        "missing": [name for name in own if name not in given],
+        "unexpected": [name for name in given if name not in own],
+        "of another shape": [
+            f"{name} {tuple(given[name].shape)} instead of {tuple(own[name].shape)}"
+            for name in both
+            if given[name].shape != own[name].shape
+        ],
+        "of another type": [
+            f"{name} of {given[name].dtype}"
+            for name in both
+            if given[name].is_floating_point() != own[name].is_floating_point()
+        ],
+    }
     problems = [
         f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for what, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of another shape", shapes),
-            ("not of fractions", whole),
-        )
+        for what, names in found.items()
         if names
     ]
     if problems:
@@ -373,7 +381,7 @@ def load_strictly(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
             f"The checkpoint {checkpoint.path} does not fit the model: {'; '.join(problems)}; {looks}, "
             "so choose the config that belongs to it."
         )
-    weights = {name: checkpoint.state_dict[name].to(tensor.dtype) for name, tensor in own.items()}
+    weights = {name: given[name].to(tensor.dtype) for name, tensor in own.items()}
     model.load_state_dict(weights, strict=True, assign=True)  # not copied: a large model would be in memory twice
 
 

@@ -12,13 +12,13 @@ repository (positions in pixels, no normalisation round trip).
 
 from __future__ import annotations
 
-import importlib
-from functools import lru_cache
-from types import ModuleType
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .fast import dcnv3_numba
+
+Pair = tuple[int, int]
 
 
 def dcnv3(
@@ -28,10 +28,10 @@ def dcnv3(
     *,
     groups: int,
     offset_scale: float = 1.0,
-    kernel_size: int | tuple[int, int] = 3,
-    stride: int | tuple[int, int] = 1,
-    padding: int | tuple[int, int] = 1,
-    dilation: int | tuple[int, int] = 1,
+    kernel_size: int | Pair = 3,
+    stride: int | Pair = 1,
+    padding: int | Pair = 1,
+    dilation: int | Pair = 1,
     softmax: bool = False,
     backend: str = "auto",
 ) -> Tensor:
@@ -39,28 +39,28 @@ def dcnv3(
 
     Parameters
     ----------
-    value
+    value : Tensor
         Feature map, shape (N, H, W, C), C divisible by ``groups``.
-    offset
+    offset : Tensor
         Displacement of each point, shape (N, H_out, W_out, groups * K * 2) with K points per group, ordered
         (group, point, (x, y)); in units of ``offset_scale`` pixels; x is the width direction.
-    mask
+    mask : Tensor
         Weight of each point, shape (N, H_out, W_out, groups * K), ordered (group, point).
-    groups
+    groups : int
         Number of channel groups; channel ``group * (C // groups) + i`` belongs to ``group``.
-    offset_scale
+    offset_scale : float
         Factor on the fixed grid *and* on the learned offsets.
-    kernel_size, stride, padding, dilation
+    kernel_size, stride, padding, dilation : int or (int, int)
         Fixed grid as in a convolution; one number or (height, width). Points are ordered with x slowest.
-    softmax
+    softmax : bool
         Whether ``mask`` holds logits that still need the soft-max over the points of each group.
-    backend
+    backend : {"auto", "numba", "torch"}
         ``"torch"``; ``"numba"``, which needs float32 on the CPU and gives no gradients; or ``"auto"``: numba where it
         can, PyTorch elsewhere.
 
     Returns
     -------
-    torch.Tensor
+    Tensor
         Shape (N, H_out, W_out, C), same type and device as ``value``. Inputs of 16 bits are computed in float32.
 
     Raises
@@ -68,10 +68,9 @@ def dcnv3(
     ValueError
         If shapes do not fit together, or ``backend`` is unknown or cannot compute this.
     """
-    if value.dtype in (torch.bfloat16, torch.float16):  # positions in pixels need more digits
-        options = {"groups": groups, "offset_scale": offset_scale, "kernel_size": kernel_size, "stride": stride}
-        options |= {"padding": padding, "dilation": dilation, "softmax": softmax, "backend": backend}
-        return dcnv3(value.float(), offset.float(), mask.float(), **options).to(value)
+    kind = value.dtype
+    if kind in (torch.bfloat16, torch.float16):  # positions in pixels need more digits
+        value, offset, mask = value.float(), offset.float(), mask.float()
     kernel, stride, padding, dilation = (_pair(x) for x in (kernel_size, stride, padding, dilation))
     batch, height, width, channels = value.shape
     points = kernel[0] * kernel[1]
@@ -79,16 +78,20 @@ def dcnv3(
         (size + 2 * p - d * (k - 1) - 1) // s + 1
         for size, p, d, k, s in zip((height, width), padding, dilation, kernel, stride, strict=True)
     )
-    _check_shapes(channels, groups, offset.shape, mask.shape, (batch, out_h, out_w), points)
+    if channels % groups:
+        raise ValueError(f"{channels} channels cannot be divided into {groups} groups.")
+    for name, tensor, numbers in (("offset", offset, groups * points * 2), ("mask", mask, groups * points)):
+        if tensor.shape != (batch, out_h, out_w, numbers):
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, but {(batch, out_h, out_w, numbers)} is needed.")
 
-    center = tuple(d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True))
+    center = dilation[0] * (kernel[0] - 1) // 2, dilation[1] * (kernel[1] - 1) // 2
     grid = _grid(kernel, dilation, center) * offset_scale
-    start = tuple(c - p for c, p in zip(center, padding, strict=True))
+    start = center[0] - padding[0], center[1] - padding[1]
     if _chosen(backend, value, offset, mask) == "numba":
         out = torch.empty((batch, out_h, out_w, channels))
-        _numba().sample(
+        dcnv3_numba.sample(
             *(tensor.detach().contiguous().numpy() for tensor in (value, offset, mask)),
-            out.numpy(),
+            out=out.numpy(),
             groups=groups,
             grid=grid.numpy(),
             offset_scale=offset_scale,
@@ -97,7 +100,7 @@ def dcnv3(
             softmax=softmax,
             threads=torch.get_num_threads(),
         )
-        return out
+        return out.to(kind)
 
     mask = mask.reshape(batch, out_h * out_w, groups, points)
     if softmax:
@@ -116,10 +119,10 @@ def dcnv3(
     )
     weights = mask.transpose(1, 2).reshape(batch * groups, 1, out_h * out_w, points)
     out = (samples * weights).sum(-1)
-    return out.view(batch, channels, out_h * out_w).transpose(1, 2).reshape(batch, out_h, out_w, channels)
+    return out.view(batch, channels, out_h * out_w).transpose(1, 2).reshape(batch, out_h, out_w, channels).to(kind)
 
 
-def _grid(kernel: tuple[int, int], dilation: tuple[int, int], center: tuple[int, int]) -> Tensor:
+def _grid(kernel: Pair, dilation: Pair, center: Pair) -> Tensor:
     """Fixed displacement (x, y) of each point from the centre, shape (K, 2); x is slowest."""
     y, x = (torch.arange(kernel[i]) * dilation[i] - center[i] for i in (0, 1))
     return torch.stack(torch.meshgrid(x, y, indexing="ij"), -1).view(-1, 2)
@@ -129,9 +132,9 @@ def _positions(
     offset: Tensor,
     grid: Tensor,
     groups: int,
-    out_size: tuple[int, int],
-    stride: tuple[int, int],
-    start: tuple[int, int],
+    out_size: Pair,
+    stride: Pair,
+    start: Pair,
     offset_scale: float,
 ) -> Tensor:
     """Sampling positions (x, y) in pixels of the unpadded map, shape (N, H_out * W_out, groups, K, 2)."""
@@ -149,35 +152,14 @@ def _chosen(backend: str, *tensors: Tensor) -> str:
         return backend
     gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
     plain = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
-    if plain and not gradients and _numba() is not None:
+    if plain and not gradients:
         return "numba"
     if backend == "numba":
         raise ValueError(
-            "The DCNv3 backend 'numba' needs the package numba, float32 tensors on the CPU, and no gradients; "
-            "use 'auto' or 'torch'."
+            "The DCNv3 backend 'numba' needs float32 tensors on the CPU and no gradients; use 'auto' or 'torch'."
         )
     return "torch"
 
 
-@lru_cache(maxsize=1)
-def _numba() -> ModuleType | None:
-    """The compiled loop, or None where numba is missing."""
-    try:
-        return importlib.import_module(".fast.dcnv3_numba", __package__)
-    except ImportError:
-        return None
-
-
-def _check_shapes(channels, groups, offset_shape, mask_shape, out_shape, points) -> None:
-    if channels % groups:
-        raise ValueError(f"{channels} channels cannot be divided into {groups} groups.")
-    for name, shape, last in (
-        ("offset", offset_shape, groups * points * 2),
-        ("mask", mask_shape, groups * points),
-    ):
-        if tuple(shape) != (*out_shape, last):
-            raise ValueError(f"{name} has shape {tuple(shape)}, but {(*out_shape, last)} is needed.")
-
-
-def _pair(x: int | tuple[int, int]) -> tuple[int, int]:
-    return (x, x) if isinstance(x, int) else tuple(x)
+def _pair(x: int | Pair) -> Pair:
+    return (x, x) if isinstance(x, int) else (x[0], x[1])

@@ -9,48 +9,55 @@ of the official repository (OpenGVLab/InternImage).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmcv.cnn.bricks import DropPath
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .blocks import ACTIVATIONS, MLP, DownsampleLayer, DropPath, StemLayer, build_norm
+from .blocks import ACTIVATIONS, MLP, DownsampleLayer, StemLayer, build_norm
 from .dcnv3 import dcnv3
 
 KERNEL_POINTS = 9
 
 
+@dataclass(frozen=True)
+class BlockConfig:
+    """What all blocks of a backbone have in common; names and meaning as the keywords of :class:`InternImage`."""
+
+    mlp_ratio: float
+    drop_rate: float
+    act_layer: str
+    norm_layer: str
+    layer_scale: float | None
+    offset_scale: float
+    post_norm: bool
+    with_cp: bool
+    dw_kernel_size: int | None
+    res_post_norm: bool
+    center_feature_scale: bool
+
+
 class DCNv3(nn.Module):
     """The operator with its projections; offsets and weights of the points come from a depthwise branch."""
 
-    def __init__(
-        self,
-        channels: int,
-        groups: int,
-        *,
-        offset_scale: float,
-        act_layer: str,
-        norm_layer: str,
-        dw_kernel_size: int | None,
-        center_feature_scale: bool,
-    ) -> None:
+    def __init__(self, channels: int, groups: int, config: BlockConfig) -> None:
         super().__init__()
         if channels % groups:
             raise ValueError(f"{channels} channels cannot be divided into {groups} groups.")
-        self.groups = groups
-        self.offset_scale = offset_scale
-        self.center_feature_scale = center_feature_scale
-        kernel = dw_kernel_size or 3
-        if center_feature_scale:
+        self.groups, self.config = groups, config
+        kernel = config.dw_kernel_size or 3
+        if config.center_feature_scale:
             self.center_feature_scale_proj_weight = nn.Parameter(torch.zeros(groups, channels))
             self.center_feature_scale_proj_bias = nn.Parameter(torch.zeros(groups))
         self.dw_conv = nn.Sequential(
             nn.Conv2d(channels, channels, kernel, padding=(kernel - 1) // 2, groups=channels),
-            build_norm(channels, norm_layer, first=True),
-            ACTIVATIONS[act_layer](),
+            build_norm(channels, config.norm_layer, first=True),
+            ACTIVATIONS[config.act_layer](),
         )
         self.offset = nn.Linear(channels, groups * KERNEL_POINTS * 2)
         self.mask = nn.Linear(channels, groups * KERNEL_POINTS)
@@ -71,129 +78,81 @@ class DCNv3(nn.Module):
         """(N, H, W, C) to the same shape."""
         value = self.input_proj(x)
         query = self.dw_conv(x.permute(0, 3, 1, 2))
-        out = dcnv3(
-            value,
-            self.offset(query),
-            self.mask(query),
-            groups=self.groups,
-            offset_scale=self.offset_scale,
-            softmax=True,
-        )
-        if self.center_feature_scale:
-            gate = F.linear(
-                query,
-                self.center_feature_scale_proj_weight,
-                self.center_feature_scale_proj_bias,
-            ).sigmoid()
-            gate = gate.repeat_interleave(x.shape[-1] // self.groups, dim=-1)
+        offset, mask, scale = self.offset(query), self.mask(query), self.config.offset_scale
+        out = dcnv3(value, offset, mask, groups=self.groups, offset_scale=scale, softmax=True)
+        if self.config.center_feature_scale:
+            weight, bias = self.center_feature_scale_proj_weight, self.center_feature_scale_proj_bias
+            gate = F.linear(query, weight, bias).sigmoid().repeat_interleave(x.shape[-1] // self.groups, dim=-1)
             out = torch.lerp(out, value, gate)
         return self.output_proj(out)
 
 
 class InternImageLayer(nn.Module):
-    """One block: DCNv3 and MLP, each residual. The flags decide where the norms stand."""
+    """One block: DCNv3 and MLP, each residual. The config decides where the norms stand."""
 
-    def __init__(
-        self,
-        channels: int,
-        groups: int,
-        *,
-        mlp_ratio: float,
-        drop: float,
-        drop_path: float,
-        act_layer: str,
-        norm_layer: str,
-        post_norm: bool,
-        layer_scale: float | None,
-        offset_scale: float,
-        with_cp: bool,
-        dw_kernel_size: int | None,
-        res_post_norm: bool,
-        center_feature_scale: bool,
-    ) -> None:
+    def __init__(self, channels: int, groups: int, config: BlockConfig, drop_path: float) -> None:
         super().__init__()
-        self.post_norm = post_norm
-        self.with_cp = with_cp
-        self.layer_scale = layer_scale is not None
-        self.res_post_norm = res_post_norm
+        self.config = config
         self.norm1 = build_norm(channels)
-        self.dcn = DCNv3(
-            channels,
-            groups,
-            offset_scale=offset_scale,
-            act_layer=act_layer,
-            norm_layer=norm_layer,
-            dw_kernel_size=dw_kernel_size,
-            center_feature_scale=center_feature_scale,
-        )
+        self.dcn = DCNv3(channels, groups, config)
         self.drop_path = DropPath(drop_path)
         self.norm2 = build_norm(channels)
-        self.mlp = MLP(channels, int(channels * mlp_ratio), act_layer, drop)
-        if self.layer_scale:
-            self.gamma1 = nn.Parameter(layer_scale * torch.ones(channels))
-            self.gamma2 = nn.Parameter(layer_scale * torch.ones(channels))
-        if res_post_norm:
+        self.mlp = MLP(channels, int(channels * config.mlp_ratio), config.act_layer, config.drop_rate)
+        if config.layer_scale is not None:
+            self.gamma1 = nn.Parameter(config.layer_scale * torch.ones(channels))
+            self.gamma2 = nn.Parameter(config.layer_scale * torch.ones(channels))
+        if config.res_post_norm:
             self.res_post_norm1 = build_norm(channels)
             self.res_post_norm2 = build_norm(channels)
 
     def _halves(self, x: Tensor) -> Tensor:
-        gamma1, gamma2 = (self.gamma1, self.gamma2) if self.layer_scale else (1.0, 1.0)
-        if self.post_norm:
+        scaled = self.config.layer_scale is not None
+        gamma1, gamma2 = (self.gamma1, self.gamma2) if scaled else (1.0, 1.0)
+        if self.config.post_norm:
             x = x + self.drop_path(gamma1 * self.norm1(self.dcn(x)))
             return x + self.drop_path(gamma2 * self.norm2(self.mlp(x)))
-        if self.res_post_norm and not self.layer_scale:  # with layer scale these norms exist but stay unused
+        if self.config.res_post_norm and not scaled:  # with layer scale these norms exist but stay unused
             x = x + self.drop_path(self.res_post_norm1(self.dcn(self.norm1(x))))
             return x + self.drop_path(self.res_post_norm2(self.mlp(self.norm2(x))))
         x = x + self.drop_path(gamma1 * self.dcn(self.norm1(x)))
         return x + self.drop_path(gamma2 * self.mlp(self.norm2(x)))
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.with_cp and x.requires_grad:
+        if self.config.with_cp and x.requires_grad:
             return checkpoint(self._halves, x, use_reentrant=False)
         return self._halves(x)
 
 
 class InternImageBlock(nn.Module):
-    """One level of the pyramid: blocks, an optional norm, and the way down to the next level."""
+    """One level of the pyramid: a block for each rate of ``drop_path``, an optional norm, and the next level's input.
+
+    Where ``post_norm_blocks`` names a block, a further norm follows it.
+    """
 
     def __init__(
         self,
         channels: int,
         groups: int,
-        *,
+        config: BlockConfig,
         drop_path: Sequence[float],
+        *,
         downsample: bool,
-        post_norm_block_ids: Sequence[int] = (),
-        norm_layer: str,
-        post_norm: bool,
-        center_feature_scale: bool,
-        **block: object,
+        post_norm_blocks: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        self.post_norm_block_ids = tuple(post_norm_block_ids)
-        self.blocks = nn.ModuleList(
-            InternImageLayer(
-                channels,
-                groups,
-                drop_path=rate,
-                norm_layer=norm_layer,
-                post_norm=post_norm,
-                center_feature_scale=center_feature_scale,
-                **block,
-            )
-            for rate in drop_path
-        )
-        self.norm = build_norm(channels) if not post_norm or center_feature_scale else None
-        if self.post_norm_block_ids:
-            self.post_norms = nn.ModuleList(build_norm(channels) for _ in self.post_norm_block_ids)
-        self.downsample = DownsampleLayer(channels, norm_layer) if downsample else None
+        self.post_norm_blocks = tuple(post_norm_blocks)
+        self.blocks = nn.ModuleList(InternImageLayer(channels, groups, config, rate) for rate in drop_path)
+        self.norm = build_norm(channels) if not config.post_norm or config.center_feature_scale else None
+        if post_norm_blocks:
+            self.post_norms = nn.ModuleList(build_norm(channels) for _ in post_norm_blocks)
+        self.downsample = DownsampleLayer(channels, config.norm_layer) if downsample else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, H, W, C) to (this level's output, the next level's input)."""
         for index, block in enumerate(self.blocks):
             x = block(x)
-            if index in self.post_norm_block_ids:
-                x = self.post_norms[self.post_norm_block_ids.index(index)](x)
+            if index in self.post_norm_blocks:
+                x = self.post_norms[self.post_norm_blocks.index(index)](x)
         if self.norm is not None:
             x = self.norm(x)
         return x, x if self.downsample is None else self.downsample(x).to(x)
@@ -205,27 +164,30 @@ class InternImage(nn.Module):
 
     Parameters
     ----------
-    channels
+    channels : int
         Channels C of the first level; each further level has twice as many.
-    depths, groups
+    depths, groups : sequence of int
         Blocks and channel groups of each level.
-    mlp_ratio
+    mlp_ratio : float
         Hidden channels of the MLP per channel.
-    drop_rate, drop_path_rate, drop_path_type
-        Dropout, stochastic depth, and whether its rate rises over the blocks (``"linear"``) or not (``"uniform"``).
-    act_layer, norm_layer
-        ``"GELU"``, ``"ReLU"`` or ``"SiLU"``; ``"LN"`` or ``"BN"`` (stem, downsampling and depthwise branch).
-    layer_scale
-        Initial value of the learned scale of each residual branch, or None for no scale.
-    offset_scale
+    drop_rate, drop_path_rate : float
+        Rates of dropout and of stochastic depth, 0..1.
+    drop_path_type : {"linear", "uniform"}
+        Whether the rate of stochastic depth rises from 0 over the blocks, or is the same in all of them.
+    act_layer : {"GELU", "ReLU", "SiLU"}
+    norm_layer : {"LN", "BN"}
+        Norm of the stem, the downsampling and the depthwise branch; all others are layer norms.
+    layer_scale : float, optional
+        Initial value of the learned scale of each residual branch; None for no scale.
+    offset_scale : float
         Factor on the sampling grid and offsets of DCNv3.
     post_norm, res_post_norm, center_feature_scale, level2_post_norm, level2_post_norm_block_ids, dw_kernel_size
         Variants of the block, as in the official class (the H and G models use the last five).
-    with_cp
+    with_cp : bool
         Recompute activations in the backward pass to save memory.
-    out_indices
+    out_indices : sequence of int
         Levels to return.
-    frozen_stages
+    frozen_stages : int
         ``k >= 0`` freezes levels 0 .. k-1 (never the stem, as the official class).
     core_op, init_cfg, **kwargs
         Accepted for the sake of official configs, and ignored.
@@ -275,6 +237,19 @@ class InternImage(nn.Module):
         start = 0.0 if drop_path_type == "linear" else drop_path_rate
         rates = np.linspace(start, drop_path_rate, sum(depths)).tolist()
 
+        config = BlockConfig(
+            mlp_ratio=mlp_ratio,
+            drop_rate=drop_rate,
+            act_layer=act_layer,
+            norm_layer=norm_layer,
+            layer_scale=layer_scale,
+            offset_scale=offset_scale,
+            post_norm=post_norm,
+            with_cp=with_cp,
+            dw_kernel_size=dw_kernel_size,
+            res_post_norm=res_post_norm,
+            center_feature_scale=center_feature_scale,
+        )
         self.patch_embed = StemLayer(3, channels, act_layer, norm_layer)
         self.pos_drop = nn.Dropout(drop_rate)
         self.levels = nn.ModuleList()
@@ -284,20 +259,10 @@ class InternImage(nn.Module):
                 InternImageBlock(
                     channels * 2**level,
                     groups[level],
-                    drop_path=rates[before : before + depth],
+                    config,
+                    rates[before : before + depth],
                     downsample=level < self.num_levels - 1,
-                    post_norm_block_ids=(level2_post_norm_block_ids or ()) if level2_post_norm and level == 2 else (),
-                    norm_layer=norm_layer,
-                    post_norm=post_norm,
-                    center_feature_scale=center_feature_scale,
-                    mlp_ratio=mlp_ratio,
-                    drop=drop_rate,
-                    act_layer=act_layer,
-                    layer_scale=layer_scale,
-                    offset_scale=offset_scale,
-                    with_cp=with_cp,
-                    dw_kernel_size=dw_kernel_size,
-                    res_post_norm=res_post_norm,
+                    post_norm_blocks=(level2_post_norm_block_ids or ()) if level2_post_norm and level == 2 else (),
                 )
             )
         self.apply(_init_linear)

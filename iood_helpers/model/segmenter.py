@@ -12,13 +12,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmseg.models import EncoderDecoder
+from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from ..datasets.images import read_image
 from ..datasets.labels import NUM_CLASSES
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ParameterError
 from ..renamed import warn
-from .building import InputForm, build_mmseg, build_own
+from . import builders
 from .checkpoints import Checkpoint, load_checkpoint
 from .fast import uper_head
 from .fast.malloc import is_worthwhile, keep_freed_memory
@@ -29,20 +31,20 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the segmenter says of one image of H x W pixels.
+    """What the segmenter predicts for one image of H x W pixels.
 
     Attributes
     ----------
-    classes
-        Train id of the most likely class, (H, W) uint8, 0..18.
-    confidence
-        Maximum soft-max probability, (H, W) float32, 0..1.
-    logits
-        Classifier output before upsampling, (19, h, w) float32, h and w about a quarter of H and W.
-    features
-        Backbone maps at strides 4, 8, 16, 32: four arrays (C_k, h_k, w_k) float32.
-    decoder
-        Input of the classifier, (D, h, w) float32.
+    classes : ndarray of uint8, shape (H, W)
+        Train id of the most likely class, 0..18.
+    confidence : ndarray of float32, shape (H, W)
+        Maximum soft-max probability, 0..1.
+    logits : ndarray of float32, shape (19, h, w)
+        Classifier output before upsampling, in cells of the network's own stride (4 or 8, mostly).
+    features : tuple of ndarrays of float32, shapes (C_k, h_k, w_k)
+        Backbone maps from the finest to the coarsest, as many as the backbone gives.
+    decoder : ndarray of float32, shape (D, h, w)
+        Input of the classifier.
     """
 
     classes: np.ndarray
@@ -66,29 +68,34 @@ class Prediction:
 class Segmenter:
     """An mmseg ``EncoderDecoder`` with weights, ready to predict. Made by :func:`load_segmenter`.
 
-    ``checkpoint`` tells where the weights come from; the weights themselves are those of ``model``.
+    Parameters
+    ----------
+    model : EncoderDecoder
+        In mmseg's terms; its ``data_preprocessor`` and ``test_cfg`` are honoured.
+    checkpoint : Checkpoint
+        Where the weights of ``model`` come from.
+    head, device, precision
+        As for :func:`load_segmenter`.
     """
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        model: EncoderDecoder,
         checkpoint: Checkpoint,
         *,
         head: Head = "classes",
         device: str = "cpu",
         precision: Precision = "float32",
-        form: InputForm | None = None,
     ) -> None:
         self.model = model.eval().to(device)
         self.checkpoint = replace(checkpoint, state_dict={})
         self.head = head
         self.device = torch.device(device)
         self.precision = precision
-        self.form = form or InputForm()
         if precision == "bfloat16":
             _round_weights(self.model)
         heads = model.decode_head
-        self._heads = list(heads) if isinstance(heads, torch.nn.ModuleList) else [heads]
+        self._heads: list[Any] = list(heads) if isinstance(heads, torch.nn.ModuleList) else [heads]
         self._slides = (getattr(model, "test_cfg", None) or {}).get("mode") == "slide"
 
     @property
@@ -116,8 +123,8 @@ class Segmenter:
 
         Parameters
         ----------
-        image
-            (H, W, 3) uint8 RGB array, PIL image, or path of an image file; any size from 32 x 32 pixels.
+        image : ndarray of uint8, PIL image, str or Path
+            RGB array (H, W, 3), PIL image, or path of an image file; any size from 32 x 32 pixels.
 
         Returns
         -------
@@ -128,9 +135,9 @@ class Segmenter:
         DatasetError
             If the image cannot be read or is too small.
         """
-        pixels = torch.from_numpy(np.array(read_image(image))).float()
-        _record_pass(pixels.shape)
-        size, x = pixels.shape[:2], self.form(pixels).to(self.device)
+        pixels = read_image(image)
+        size, x = pixels.shape[:2], self._prepare(pixels)
+        _record_pass(size)
         with self._products():
             features = self.model.extract_feat(x)
         decoder, logits = self._decode(features)
@@ -153,6 +160,11 @@ class Segmenter:
             decoder=_cropped(decoder[0], covered),
         )
 
+    def _prepare(self, pixels: np.ndarray) -> Tensor:
+        """(H, W, 3) uint8 RGB as the model's preprocessor leaves it: (1, 3, H', W') float32, normalised and padded."""
+        bgr = torch.from_numpy(pixels[..., ::-1].copy()).permute(2, 0, 1)  # as mmseg reads images
+        return self.model.data_preprocessor({"inputs": [bgr], "data_samples": [SegDataSample()]})["inputs"].contiguous()
+
     def _decode(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Decoder features and logits; with a foreign head the features are caught on their way into ``conv_seg``."""
         head = self._heads[-1]
@@ -166,7 +178,7 @@ class Segmenter:
         try:
             with self._products():
                 logits = self._heads[0](features)
-                for later in self._heads[1:]:  # a cascade: each head sees what the one before it said
+                for later in self._heads[1:]:  # a cascade: each head refines what the one before it predicted
                     logits = later(features, logits)
         finally:
             hook.remove()
@@ -185,13 +197,13 @@ class Segmenter:
         Raises
         ------
         CheckpointError
-            If the model cannot be taken apart into features, decoder and classifier, or predicts something else so.
+            If the model cannot be taken apart into features, decoder and classifier, or these give other logits.
         """
         what = f"The model of {self.checkpoint.path}, with a {type(self._heads[-1]).__name__},"
-        pixels = 255 * torch.rand(128, 160, 3, generator=torch.Generator().manual_seed(0))
-        x = self.form(pixels).to(self.device)
-        meta = {"ori_shape": x.shape[2:], "img_shape": x.shape[2:], "pad_shape": x.shape[2:]}
+        pixels = np.random.default_rng(0).integers(0, 256, (128, 160, 3), dtype=np.uint8)
         try:
+            x = self._prepare(pixels)
+            meta = {"ori_shape": x.shape[2:], "img_shape": x.shape[2:], "pad_shape": x.shape[2:]}
             with self._products():
                 wanted = self.model.encode_decode(x, [meta]).float()
                 features = self.model.extract_feat(x)
@@ -204,7 +216,7 @@ class Segmenter:
             ) from error
         if decoder.ndim != 4 or found.shape != wanted.shape or not _alike(found, wanted, self.precision):
             raise CheckpointError(
-                f"{what} predicts otherwise than its parts say; use a head whose conv_seg gives the logits."
+                f"{what} and its parts predict different logits; use a head whose conv_seg gives the logits."
             )
 
     def _products(self) -> torch.autocast:
@@ -220,25 +232,25 @@ def _alike(found: Tensor, wanted: Tensor, precision: Precision) -> bool:
 def _cropped(values: Tensor, covered: Sequence[float]) -> np.ndarray:
     """The cells of a map (C, h, w) that an image covers, of which it fills these shares of the sides."""
     rows, columns = (-int(-n * share // 1) for n, share in zip(values.shape[1:], covered, strict=True))
-    return values[:, :rows, :columns].contiguous().cpu().numpy()
+    return values[:, :rows, :columns].float().contiguous().cpu().numpy()
 
 
 def _record_pass(shape: tuple[int, ...]) -> None:
-    """Add a line to the file named by ``IOOD_PASS_LOG``, by which the runner counts what each notebook computed."""
+    """Add a line to the file named by ``IOOD_PASS_LOG``, so that the runner can count forward passes."""
     if log := os.environ.get("IOOD_PASS_LOG"):
-        with open(log, "a", encoding="utf-8") as stream:
+        with Path(log).open("a", encoding="utf-8") as stream:
             stream.write(f"{shape[0]}x{shape[1]}\n")
 
 
 def _round_weights(model: torch.nn.Module) -> None:
-    """Keep the weights of products in bfloat16, or autocast would round them anew for each image."""
+    """Keep the weights of products in bfloat16, or autocast would round them again for each image."""
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Conv2d) and not name.endswith("conv_seg"):
             module.to(torch.bfloat16)
 
 
 def load_segmenter(
-    source: str | Path,
+    source: str | Path | dict[str, Any],
     checkpoint: str | Path | None = None,
     *,
     head: Head = "classes",
@@ -250,25 +262,26 @@ def load_segmenter(
 
     Parameters
     ----------
-    source
-        A name (``known_checkpoints`` of :mod:`.checkpoints`), a ``.pth`` or ``.safetensors`` path, a URL; or, with
-        ``checkpoint``, an mmseg config (path, or a dictionary). A config that is a Python file is executed by mmengine,
-        so use only one that you trust; a checkpoint file never is. Honoured are normalisation, channel order and
-        padding, ``align_corners``, sliding windows, cascades and lists of heads.
-    checkpoint
+    source : str, Path or dict
+        A checkpoint of InternImage + UPerNet or EfficientViT: a name (``known_checkpoints`` of :mod:`.checkpoints`), a
+        ``.pth`` or ``.safetensors`` path, or a URL. With ``checkpoint``, an mmseg config instead: a path or a
+        dictionary. A config that is a Python file is executed by mmengine, so use only one that you trust; a checkpoint
+        file never is. Honoured are normalisation, channel order and padding, ``align_corners``, sliding windows,
+        cascades and lists of heads.
+    checkpoint : str or Path, optional
         Weights for the config ``source``: name, path or URL.
-    head
-        ``"classes"`` slices a classifier with more rows than classes to the 19 classes before the soft-max (a notice is
-        given); ``"full"`` keeps all rows in the soft-max.
-    device
+    head : {"classes", "full"}
+        ``"classes"`` slices a classifier with more rows than classes to the 19 classes before the soft-max (with a
+        warning); ``"full"`` keeps all rows in the soft-max.
+    device : str
         ``"auto"`` (CUDA if there is one), or a PyTorch device. On the CPU, with networks of up to 100 million weights,
         the process keeps freed memory for reuse (:mod:`iood_helpers.model.fast.malloc` says why, and how to choose).
-    precision
+    precision : {"float32", "bfloat16"}
         ``"bfloat16"`` keeps the weights of products (half the memory) and their inputs to 8 binary digits; the residual
-        sums, the sampling of DCNv3 and UPerNet's classifier stay in float32. Faster where the processor multiplies
-        bfloat16 faster (matrix units), and only there. Do not mix precisions between fitting and predicting.
-    sha256
-        Expected checksum of the file if it is downloaded.
+        sums and the sampling of InternImage and UPerNet's classifier stay in float32. Faster where the processor
+        multiplies bfloat16 faster (matrix units), and only there. Do not mix precisions between fitting and predicting.
+    sha256 : str, optional
+        Expected checksum of the weights, 64 hexadecimal digits.
 
     Returns
     -------
@@ -278,17 +291,16 @@ def load_segmenter(
     ------
     CheckpointError
         If the file is missing, unsafe, damaged, or does not fit the model; if the config cannot be read or built, or
-        its model predicts otherwise than features, decoder and classifier say.
+        its model predicts something else than its features, decoder and classifier taken one by one.
+    ParameterError
+        If ``head`` or ``precision`` is unknown.
     """
     if head not in ("classes", "full"):
-        raise CheckpointError(f"Unknown head {head!r}; use 'classes' or 'full'.")
+        raise ParameterError(f"Unknown head {head!r}; use 'classes' or 'full'.")
     if precision not in ("float32", "bfloat16"):
-        raise CheckpointError(f"Unknown precision {precision!r}; use 'float32' or 'bfloat16'.")
-    loaded = load_checkpoint(source if checkpoint is None else checkpoint, sha256)
-    if checkpoint is None:
-        model, form = build_own(loaded), None
-    else:
-        model, form = build_mmseg(source, loaded)
+        raise ParameterError(f"Unknown precision {precision!r}; use 'float32' or 'bfloat16'.")
+    loaded = load_checkpoint(str(source) if checkpoint is None else checkpoint, sha256)
+    model = builders.from_weights(loaded) if checkpoint is None else builders.from_config(source, loaded)
     if loaded.num_classes is not None and loaded.num_classes < NUM_CLASSES:
         raise CheckpointError(
             f"The checkpoint {loaded.path} has {loaded.num_classes} classes, but the {NUM_CLASSES} Cityscapes classes "
@@ -304,7 +316,7 @@ def load_segmenter(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if str(device) == "cpu" and is_worthwhile(sum(weight.numel() for weight in model.parameters())):
         keep_freed_memory()
-    segmenter = Segmenter(model, loaded, head=head, device=device, precision=precision, form=form)
-    if form is not None:
+    segmenter = Segmenter(model, loaded, head=head, device=device, precision=precision)
+    if checkpoint is not None:
         segmenter.check()
     return segmenter

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import CheckpointError
+from ..errors import ParameterError
 
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
@@ -46,35 +46,29 @@ def model_config(
 
     Parameters
     ----------
-    size
-        One of ``SIZES``: "nano", "t", "s", "b", "l", "xl".
-    num_classes
+    size : {"nano", "t", "s", "b", "l", "xl"}
+    num_classes : int
         Rows of both classifiers; official Cityscapes configs say 150 (a left-over of ADE20K).
-    head_channels, aux_channels
-        Widths of UPerHead and FCNHead; default as in ``SIZES``.
+    head_channels, aux_channels : int, optional
+        Widths of UPerHead and FCNHead; as in ``SIZES`` if not given.
 
     Returns
     -------
     dict
-        For ``mmseg.registry.MODELS.build``.
+        Argument of ``mmseg.registry.MODELS.build``.
 
     Raises
     ------
-    CheckpointError
+    ParameterError
         If the size is unknown.
     """
     if size not in SIZES:
-        raise CheckpointError(f"Unknown InternImage size {size!r}; known sizes are {', '.join(SIZES)}.")
+        raise ParameterError(f"Unknown InternImage size {size!r}; known sizes are {', '.join(SIZES)}.")
     backbone = dict(SIZES[size])
     head_width, aux_width = backbone.pop("head_channels"), backbone.pop("aux_channels")
     widths = [backbone["channels"] * 2**level for level in range(4)]
     norm = {"type": "BN", "requires_grad": True}
-    common = {
-        "dropout_ratio": 0.1,
-        "num_classes": num_classes,
-        "norm_cfg": norm,
-        "align_corners": False,
-    }
+    common = {"dropout_ratio": 0.1, "num_classes": num_classes, "norm_cfg": norm, "align_corners": False}
     return {
         "type": "EncoderDecoder",
         "_scope_": "mmseg",  # so that heads and preprocessor are found without setting a global default scope

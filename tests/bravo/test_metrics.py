@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import tarfile
 from pathlib import Path
@@ -16,15 +17,10 @@ from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_s
 
 from iood_helpers.bravo import histograms as ranking
 from iood_helpers.bravo import metrics
-from iood_helpers.bravo.metrics import (
-    OOD_METRICS,
-    SEMANTIC_METRICS,
-    BravoAccumulator,
-    bravo_metrics,
-    harmonic_mean,
-    per_class_iou,
-    sample_pixels,
-)
+from iood_helpers.bravo.accumulator import BravoAccumulator, per_class_iou
+from iood_helpers.bravo.metrics import bravo_metrics, harmonic_mean
+from iood_helpers.bravo.protocol import OOD_METRICS, SEMANTIC_METRICS
+from iood_helpers.bravo.sampling import sample_pixels
 from iood_helpers.datasets import BRAVO_LAYOUT
 from iood_helpers.errors import MetricsError
 
@@ -145,7 +141,7 @@ def test_calibration_error_equals_its_definition(images):
     gt, classes, levels = gt[~invalid], classes[~invalid], levels[~invalid]
     edges = [round(k * 65536 / 15) for k in range(16)]
     expected = 0.0
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         inside = (levels >= low) & (levels < high)
         if inside.any():
             accuracy = (gt == classes)[inside].mean()
@@ -373,7 +369,7 @@ def test_shapes_that_differ(position):
 @pytest.mark.parametrize(
     "image, words",
     [
-        ((0, [[1], [1, 2]]), "no array"),
+        ((0, [[1], [1, 2]]), "not an array"),
         ((1, np.full(SHAPE, np.nan)), "invalid pixels of synflare.*NaN"),
         ((1, np.full(SHAPE, "a")), "invalid pixels of synflare"),
         ((2, np.zeros(SHAPE)), "classes of synflare have type float64"),
@@ -396,7 +392,7 @@ def test_images_are_maps_with_pixels():
 
 
 @pytest.mark.parametrize(
-    ("position", "value", "words"),
+    "position, value, words",
     [
         (0, 19, r"ground truth.*\[19\]"),
         (2, 19, r"predicted classes.*\[19\]"),
@@ -438,7 +434,7 @@ def test_unknown_subset_and_task(images):
 # curves
 
 
-@pytest.mark.parametrize(("task", "key"), [("ood", "auroc_ood"), ("success", "auroc_valid"), ("error", "auroc_valid")])
+@pytest.mark.parametrize("task, key", [("ood", "auroc_ood"), ("success", "auroc_valid"), ("error", "auroc_valid")])
 def test_roc_curve_is_thin_and_keeps_its_area(images, task, key):
     accumulator = BravoAccumulator()
     for image in images:
@@ -451,7 +447,7 @@ def test_roc_curve_is_thin_and_keeps_its_area(images, task, key):
 
 
 @pytest.mark.parametrize(
-    ("task", "key"),
+    "task, key",
     [("ood", "auprc_ood"), ("success", "auprc_success_valid"), ("error", "auprc_error_valid")],
 )
 def test_pr_curve_is_thin_and_keeps_its_area(images, task, key):

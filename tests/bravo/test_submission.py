@@ -14,10 +14,10 @@ from conftest import GOLDEN
 from PIL import Image
 
 from iood_helpers.bravo import codec, submission
-from iood_helpers.bravo.accumulator import sample_pixels
 from iood_helpers.bravo.codec import decode_prediction, decode_samples, encode_prediction, encode_samples
 from iood_helpers.bravo.ground_truth import pack_ground_truth
 from iood_helpers.bravo.metrics import bravo_metrics
+from iood_helpers.bravo.sampling import sample_pixels
 from iood_helpers.bravo.submission import (
     check_submission,
     encode_submission,
@@ -25,7 +25,8 @@ from iood_helpers.bravo.submission import (
     sample_ground_truth,
 )
 from iood_helpers.datasets import BRAVO_LAYOUT, load_dataset
-from iood_helpers.errors import SubmissionError
+from iood_helpers.errors import DatasetError, SubmissionError
+from iood_helpers.io import data_dir
 
 SIZE = (40, 60)
 
@@ -97,6 +98,16 @@ def test_ground_truth_is_packed_for_the_evaluation(tmp_path):
             assert found[f"{layout.folder}/{sample.name}{layout.mask}"] == sample.invalid_path.read_bytes()
     sampled = members(sample_ground_truth(tmp_path / "gt.tar", tmp_path / "samples.tar", progress=False))
     assert len(sampled) == 4  # one file of sampled pixels for each image
+
+
+def test_ground_truth_without_labels_is_refused(tmp_path):
+    folder = tmp_path / "data" / "bravo" / "bravo_ACDC"
+    shutil.copytree(data_dir() / "mini" / "bravo" / "bravo_ACDC", folder)
+    for path in folder.rglob("*label*.png"):
+        path.unlink()
+    with pytest.raises(DatasetError, match=r"has no file \*_gt_labelTrainIds.png beside it; leave bravo/ACDCfog out"):
+        pack_ground_truth(["bravo/ACDCfog"], tmp_path / "gt.tar", root=tmp_path / "data")
+    assert not (tmp_path / "gt.tar").exists()
 
 
 def test_the_same_tree_gives_the_same_bytes(benchmark, tmp_path):
@@ -237,8 +248,8 @@ def test_damaged_predictions_are_refused(image):
     for content, words in [
         (bytes(flipped), "checksum is wrong"),
         (good[:-10], "checksum is wrong"),
-        (b"BV2", "no encoded prediction"),
-        (b"XX23" + good[4:], "no encoded prediction"),
+        (b"BV2", "not an encoded prediction"),
+        (b"XX23" + good[4:], "not an encoded prediction"),
         (with_header(1, 3), "has version 3"),
         (with_header(2, header[2] + 1), "lengths that do not fit"),
         (with_header(4, header[4] + 1), "lengths that do not fit"),
@@ -340,7 +351,7 @@ def test_a_prediction_with_a_flipped_bit_is_read_as_it_was_or_refused(tmp_path):
     assert refused > 100
 
 
-def test_a_huge_picture_is_refused_by_its_header(tmp_path):
+def test_a_huge_image_is_refused_by_its_header(tmp_path):
     import struct
     import zlib
 
@@ -349,7 +360,7 @@ def test_a_huge_picture_is_refused_by_its_header(tmp_path):
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 9_000, 9_000, 8, 0, 0, 0, 0))
     with pytest.raises(SubmissionError, match="x.png has 9000 x 9000 pixels"):
-        submission._picture(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""), "x.png")
+        submission._image(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""), "x.png")
 
 
 def test_the_check_finds_another_pixel(benchmark, tree):
@@ -372,8 +383,8 @@ def test_the_check_finds_another_pixel(benchmark, tree):
 def test_the_check_of_a_tree_or_samples_that_do_not_fit(benchmark, tree):
     folder, _ = benchmark
     outside = members(folder / "samples.tar") | {"bravo_synobjs/place/1_samples.bin": encode_samples([0, 40 * 60])}
+    other = write_tar(tree.parent / "s.tar", outside)
     with pytest.raises(SubmissionError, match="place/1_encoded.bin .*differs"):
-        other = write_tar(tree.parent / "s.tar", outside)
         check_submission(tree, other, folder / "submission.tar", progress=False)
     (tree / "bravo_synobjs/place/1_conf.png").unlink()
     with pytest.raises(SubmissionError, match="lacks 1 files.*place/1_conf.png"):
@@ -387,12 +398,12 @@ def test_labels_that_are_no_train_ids_are_named(benchmark, tmp_path, label, word
     folder, _ = benchmark
     truth = members(folder / "gt.tar") | {"bravo_synobjs/place/1_gt.png": png(label)}
     gt = write_tar(tmp_path / "gt.tar", truth)
-    for door in (
+    for call in (
         lambda: evaluate(folder, gt=gt),
         lambda: sample_ground_truth(gt, tmp_path / "samples.tar", progress=False),
     ):
         with pytest.raises(SubmissionError, match=f"bravo_synobjs/place/1_gt.png of .*gt.tar.*{words}"):
-            door()
+            call()
     assert [path.name for path in tmp_path.iterdir()] == ["gt.tar"]
 
 
@@ -404,12 +415,12 @@ def test_an_image_of_void_alone_has_no_samples(benchmark, tmp_path):
 
 @pytest.mark.parametrize("name", ["../1", "a/../../../1", "/tmp/1"])
 def test_predictions_stay_in_their_tree(tmp_path, name):
-    for door in (
+    for call in (
         lambda: submission.write_prediction(tmp_path / "t", "bravo/synobjs", name, np.zeros(SIZE, int), np.ones(SIZE)),
         lambda: submission.read_prediction(tmp_path / "t", "bravo/synobjs", name),
     ):
-        with pytest.raises(SubmissionError, match="leads out of the tree"):
-            door()
+        with pytest.raises(SubmissionError, match="points outside the tree"):
+            call()
     assert not list(tmp_path.iterdir())
 
 

@@ -68,6 +68,14 @@ def gone(pid, seconds=5):
     return True
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Ctrl-C works as at a terminal, also where a shell ran the tests in the background and so ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def course(tmp_path):
     return build(tmp_path, CHAIN, f"run_dir: {tmp_path}/run\n")
@@ -110,7 +118,7 @@ def test_interrupted_runs_end_at_once_and_go_on(course, number, code, at_work):
 
 def test_a_signal_waits_for_its_moment_and_is_not_lost():
     number, reached = signal.SIGINT, []
-    with pytest.raises(KeyboardInterrupt), kernels._signals_kept() as handle:
+    with pytest.raises(KeyboardInterrupt), kernels._signals_kept() as handle:  # noqa: PT012  (how far it comes)
         os.kill(os.getpid(), number)
         reached.append("no exception at the place where the signal came")
         handle()

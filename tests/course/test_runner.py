@@ -56,6 +56,7 @@ def test_stops_at_a_failure_and_shows_the_cell(toy, capsys):
     assert recorded(toy)["status"] == "failed in 01_two" and "as asked" in recorded(toy)["error"]
 
 
+@pytest.mark.slow
 def test_the_record_keeps_notebooks_that_were_not_run_again(toy, capsys):
     assert run.main([]) == 0 and run.main(["--only", "01"]) == 0
     assert list(recorded(toy)["notebooks"]) == ["00_one", "01_two"]
@@ -66,6 +67,7 @@ def test_the_record_keeps_notebooks_that_were_not_run_again(toy, capsys):
     assert list(recorded(toy)["notebooks"]) == ["01_two"]  # 00_one was run with another value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content", ["{", "[]", "{}", '{"parameters": 3}', '{"parameters": {}, "notebooks": [1]}', "\0"]
 )
@@ -74,6 +76,7 @@ def test_a_damaged_record_is_replaced(toy, capsys, content):
     assert run.main([]) == 0 and recorded(toy)["status"] == "complete"
 
 
+@pytest.mark.slow
 def test_the_record_says_running_before_anything_changes(toy, capsys, monkeypatch):
     assert run.main([]) == 0
     seen = []
@@ -107,12 +110,14 @@ def test_two_runs_in_one_folder_do_not_meet(toy, capsys):
     assert "in use by process" in capsys.readouterr().err and not (toy / "runs/toy/one").exists()
 
 
+@pytest.mark.slow
 def test_the_environment_of_the_runner_stays_as_it_is(toy, capsys):
     before = dict(os.environ)
     assert run.main(["--book"]) == 0
     assert dict(os.environ) == before
 
 
+@pytest.mark.slow
 def test_paths_count_from_where_the_command_is_typed(toy, capsys, monkeypatch):
     work = toy / "work"
     work.mkdir()
@@ -196,6 +201,7 @@ def test_a_damaged_notebook_is_named(toy, content):
         run.declared_parameters("00_one")
 
 
+@pytest.mark.slow
 def test_only_from_and_list(toy, capsys):
     assert run.main(["--only", "01"]) == 0 and not (toy / "runs/toy/one").exists()
     assert run.main(["--from", "01_two"]) == 0 and not (toy / "runs/toy/one").exists()
@@ -208,7 +214,7 @@ def test_only_from_and_list(toy, capsys):
         (["--profile", "minni"], "Unknown profile 'minni'; known are mini. Did you mean 'mini'?"),
         (["--set", "valeu=1"], "Did you mean 'value'?"),
         (["--set", "value"], "NAME=VALUE"),
-        (["--set", "value=["], "no YAML"),
+        (["--set", "value=["], "not YAML"),
         (["--set", "value=x"], "The parameter value is 'x', but must be a whole number, as its default 1 is."),
         (["--only", "07"], "Unknown notebook '07'"),
     ],

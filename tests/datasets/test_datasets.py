@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from iood_helpers.datasets import (
-    BRAVO_LAYOUT,
-    CAMVID_TO_CITYSCAPES,
-    CITYSCAPES_TO_CAMVID,
-    DATASETS,
-    MINI_LAYOUT,
-    camvid_classes,
-    load_dataset,
-)
+from iood_helpers.datasets import BRAVO_LAYOUT, load_dataset
 from iood_helpers.datasets.images import read_ids
+from iood_helpers.datasets.layouts import MINI_LAYOUT
+from iood_helpers.datasets.loading import DATASETS
 from iood_helpers.errors import DatasetError
 
 HEIGHT, WIDTH = 36, 48
@@ -152,14 +146,13 @@ def test_benchmark_without_public_labels(tmp_path):
     assert load_dataset("cityscapes", "test", tmp_path)[0].label() is None
 
 
-def test_camvid_labels_become_train_ids_and_back(tmp_path):
+def test_camvid_labels_become_train_ids(tmp_path):
     save(tmp_path / "camvid/val/x.jpg", colors())
     save(tmp_path / "camvid/valannot/x.png", labels(12))
     label = load_dataset("camvid", "val", tmp_path)[0].label()
     pairs = {0: 10, 1: 2, 2: 5, 3: 0, 4: 1, 5: 8, 6: 7, 7: 4, 8: 13, 9: 11, 10: 12, 11: 255}
     for camvid, cityscapes in pairs.items():
         assert (label[labels(12) == camvid] == cityscapes).all()
-    np.testing.assert_array_equal(camvid_classes(label), labels(12))
 
 
 def test_camvid_list_chooses_the_images(tmp_path):
@@ -172,16 +165,6 @@ def test_camvid_list_chooses_the_images(tmp_path):
     listing.write_text("a\nz\n")
     with pytest.raises(DatasetError, match=r"test\.txt names z"):
         load_dataset("camvid", "test", tmp_path)
-
-
-def test_camvid_tables_are_inverse():
-    assert len(CITYSCAPES_TO_CAMVID) == 19 and len(CAMVID_TO_CITYSCAPES) == 11
-    assert [CITYSCAPES_TO_CAMVID[train] for train in CAMVID_TO_CITYSCAPES] == list(range(11))
-    assert camvid_classes(np.array([[14, 18], [6, 255]])).tolist() == [[8, 10], [6, 11]]
-    with pytest.raises(DatasetError, match="19"):
-        camvid_classes(np.array([0, 19]))
-    with pytest.raises(DatasetError, match="-1"):
-        camvid_classes(np.array([0, -1]))
 
 
 def test_folder_of_masks(tmp_path):

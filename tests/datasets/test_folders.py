@@ -31,9 +31,9 @@ def test_links_to_folders_are_followed_once(tmp_path):
         os.symlink(town, tmp_path / "here/cityscapes" / part / "train/linked")
         os.symlink(town, tmp_path / "here/cityscapes" / part / "train/linked-again")
         os.symlink(tmp_path / "here", town / "back")  # a loop
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning, match="folders reached a second time") as told:
         found = load_dataset("cityscapes/train", root=tmp_path / "here")
-    assert "folders reached a second time" in str(told[0].message) and len(told) == 1
+    assert len(told) == 1
     assert [s.name.split("/")[0] for s in found] == ["linked"] * 3 + ["town"] * 2
     assert found[0].label() is not None
 
@@ -79,13 +79,13 @@ def test_a_link_that_leads_nowhere_is_an_error(tmp_path):
     town = tmp_path / "cityscapes/leftImg8bit/train/bochum"
     for target in (tmp_path / "disk/bochum", town):
         os.symlink(target, town)
-        with pytest.raises(DatasetError, match="The link .*/bochum leads nowhere"):
+        with pytest.raises(DatasetError, match="The target of the link .*/bochum does not exist"):
             load_dataset("cityscapes/train", root=tmp_path)
         town.unlink()
 
 
 @pytest.mark.parametrize(
-    ("dataset", "root"),
+    "dataset, root",
     [
         ("masks/" + "x" * 300, "."),
         ("masks/a\0b", "."),
@@ -202,7 +202,7 @@ def test_a_mask_of_one_bit_has_no_void(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [((255, 0, 0), "holds colours"), (65535, "holds the value 65535"), (300, "holds the value 300")]
+    "value, words", [((255, 0, 0), "holds colours"), (65535, "holds the value 65535"), (300, "holds the value 300")]
 )
 def test_a_mask_whose_values_could_mean_anything_is_refused(tmp_path, value, words):
     """Red would be taken for void, since its largest channel is 255."""
@@ -259,7 +259,7 @@ def test_lists_of_every_origin_name_the_same_images(tmp_path, content):
 def test_a_list_in_another_encoding_is_named(tmp_path):
     for content in ("straße\n".encode("latin-1"), "a1\n".encode("utf-16-le"), "a1\n".encode("utf-32"), b"\xff\xfea"):
         (tmp_path / "list.txt").write_bytes(content)
-        with pytest.raises(DatasetError, match=r"list\.txt is no text in UTF-8"):
+        with pytest.raises(DatasetError, match=r"list\.txt is not text in UTF-8"):
             read_list(tmp_path / "list.txt")
 
 
@@ -286,19 +286,6 @@ def test_a_folder_for_downloads_that_cannot_be_made_is_named(tmp_path, monkeypat
     monkeypatch.setenv("IOOD_CACHE_DIR", "~/here")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert paths.cache_dir() == tmp_path / "here"
-
-
-def test_without_a_place_for_a_cache_the_kernels_are_compiled_all_the_same(tmp_path, monkeypatch):
-    from iood_helpers import compiled
-
-    asked = []
-
-    def njit(**options):
-        asked.append(options)
-        if options.pop("cache", False):
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda function: function
-
-    monkeypatch.setattr(compiled, "njit", njit)
-    assert compiled.compiled(nogil=True)(abs)(-3) == 3
-    assert asked[-1] == {"nogil": True} and len(asked) == 2
+    monkeypatch.delenv("IOOD_CACHE_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    assert paths.cache_dir() in (tmp_path / "caches" / "iood", tmp_path / "Library" / "Caches" / "iood")  # Linux, macOS

@@ -186,7 +186,7 @@ def test_only_the_formats_meant_are_opened(tmp_path, monkeypatch):
 def test_several_pictures_in_one_file_are_refused(tmp_path, suffix):
     first, second = (Image.fromarray(colors(seed)) for seed in (0, 1))
     first.save(tmp_path / f"x.{suffix}", save_all=True, append_images=[second])
-    with pytest.raises(DatasetError, match=rf"x\.{suffix} holds several pictures"):
+    with pytest.raises(DatasetError, match=rf"x\.{suffix} holds several images"):
         read_image(tmp_path / f"x.{suffix}")
 
 
@@ -221,7 +221,7 @@ def test_tiles_larger_than_the_limit_are_refused_before_they_are_decoded(tmp_pat
 
 def test_the_pictures_of_a_tiff_are_not_counted_one_by_one(tmp_path, monkeypatch):
     monkeypatch.setattr("PIL.TiffImagePlugin.TiffImageFile.n_frames", property(lambda self: pytest.fail("counted")))
-    with pytest.raises(DatasetError, match="several pictures"):
+    with pytest.raises(DatasetError, match="several images"):
         image_size(tiff(tmp_path / "x.tif", *[64] * 3))
 
 

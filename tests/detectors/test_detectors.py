@@ -1,4 +1,4 @@
-"""The rivals: what each formula gives on simple cases, and that strange cells score higher."""
+"""The detectors: what each formula gives on simple cases, and that unusual cells score higher."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def bank():
     embedder = PixelEmbedder((0, 1), standardize=True)
     raw = [embedder.raw.transform_grid(p).reshape(-1, 7) for p in predictions]
     embedder.fit(np.concatenate(raw))
-    said = [p.logits.argmax(0).ravel() for p in predictions]
+    predicted = [p.logits.argmax(0).ravel() for p in predictions]
     vectors = [embedder.apply(x) for x in raw]
     return FeatureBank(
         embedder=embedder,
         vectors=np.concatenate(vectors[:3]),
-        label=np.concatenate(said[:3]),
+        label=np.concatenate(predicted[:3]),
         calibration_vectors=np.concatenate(vectors[3:]),
-        calibration_predicted=np.concatenate(said[3:]),
+        calibration_predicted=np.concatenate(predicted[3:]),
         decoder=np.concatenate([p.decoder.reshape(4, -1).T for p in predictions[:3]]),
         logits=np.concatenate([p.logits.reshape(19, -1).T for p in predictions[:3]]),
     )
@@ -116,21 +116,37 @@ def test_mahalanobis_is_the_textbook_formula(bank):
 
 def test_standardized_max_logit_measures_by_class(bank):
     score = StandardizedMaxLogit().fit(bank)
-    said, largest = bank.logits.argmax(1), bank.logits.max(1)
-    c = np.bincount(said).argmax()
-    assert score.mean_[c] == pytest.approx(largest[said == c].mean(), rel=1e-5)
-    assert score.scale_[c] == pytest.approx(largest[said == c].std(), rel=1e-5)
+    predicted, largest = bank.logits.argmax(1), bank.logits.max(1)
+    c = np.bincount(predicted).argmax()
+    assert score.mean_[c] == pytest.approx(largest[predicted == c].mean(), rel=1e-5)
+    assert score.scale_[c] == pytest.approx(largest[predicted == c].std(), rel=1e-5)
 
 
 def test_a_sum_weighs_its_parts_alike(bank):
-    ordinary = [make_prediction(seed, size=SIZE) for seed in (6, 7)]
-    with pytest.raises(RefinementError, match="give the bank some held images"):
+    images = [make_prediction(seed, size=SIZE) for seed in (6, 7)]
+    with pytest.raises(RefinementError, match="give the bank calibration images"):
         Ensemble(Energy()).fit(bank)
-    both = Ensemble(Energy(), KMeansDistance(3)).fit(replace(bank, calibration_images=ordinary))
-    parts = [(s.score(ordinary[0]) - m) / d for s, (m, d) in zip(both.scores, both.moments_, strict=True)]
-    np.testing.assert_allclose(both.score(ordinary[0]), parts[0] + parts[1], rtol=1e-5)
-    pooled = np.concatenate([both.scores[1].score(p).ravel() for p in ordinary])
+    both = Ensemble(Energy(), KMeansDistance(3)).fit(replace(bank, calibration_images=images))
+    parts = [(s.score(images[0]) - m) / d for s, (m, d) in zip(both.detectors, both.moments_, strict=True)]
+    np.testing.assert_allclose(both.score(images[0]), parts[0] + parts[1], rtol=1e-5)
+    pooled = np.concatenate([both.detectors[1].score(p).ravel() for p in images])
     assert both.moments_[1] == pytest.approx((pooled.mean(), pooled.std()), rel=1e-4)
+
+
+def test_ensembles_fit_what_they_share_once(bank):
+    class Counted(KMeansDistance):
+        fits = 0
+
+        def fit(self, bank):
+            type(self).fits += 1
+            return super().fit(bank)
+
+    images = [make_prediction(6, size=SIZE)]
+    shared = Counted(3)
+    one = Ensemble(shared, shared, Energy()).fit(replace(bank, calibration_images=images))
+    two = Ensemble(Ensemble(shared, Mahalanobis()), MaxLogit()).fit(replace(bank, calibration_images=images))
+    assert Counted.fits == 1
+    assert one.moments_[0] == one.moments_[1] and two.score(images[0]).std() > 0
 
 
 def test_log_odds_rank_as_the_softmax_does():
@@ -154,7 +170,7 @@ def test_guidance_is_the_textbook_formula(bank):
 def test_a_bank_slices_the_levels_it_is_asked_for(bank):
     rng = np.random.default_rng(0)
     widths = {0: 3, 1: 4, "decoder": 4, "logits": 19}
-    rows, held = (
+    rows, calibration = (
         Embeddings(
             embeddings=rng.normal(2, 3, (n, 30)).astype(np.float32),
             label=rng.integers(0, 19, n).astype(np.uint8),
@@ -165,12 +181,12 @@ def test_a_bank_slices_the_levels_it_is_asked_for(bank):
         )
         for n in (200, 80)
     )
-    plain = FeatureBank.from_rows(rows, held, widths, (1, "decoder"), standardize=False)
+    plain = FeatureBank.from_rows(rows, calibration, widths, (1, "decoder"), standardize=False)
     np.testing.assert_array_equal(plain.vectors, rows.embeddings[:, 3:11])
-    np.testing.assert_array_equal(plain.calibration_vectors, held.embeddings[:, 3:11])
+    np.testing.assert_array_equal(plain.calibration_vectors, calibration.embeddings[:, 3:11])
     np.testing.assert_array_equal(plain.decoder, rows.embeddings[:, 7:11])
     np.testing.assert_array_equal(plain.logits, rows.embeddings[:, 11:])
-    scaled = FeatureBank.from_rows(rows, held, widths, (1, "decoder"))
+    scaled = FeatureBank.from_rows(rows, calibration, widths, (1, "decoder"))
     np.testing.assert_allclose(scaled.vectors.mean(0), 0, atol=1e-5)
     p = make_prediction(9, size=SIZE)
     wanted = np.concatenate([p.features[1][:, 0, 0], p.decoder[:, 0, 0]])
@@ -179,7 +195,7 @@ def test_a_bank_slices_the_levels_it_is_asked_for(bank):
 
 def test_as_confidence_falls_strictly_and_far_out_too():
     values = np.array([-1e4, -3, 0, 1, 5, 100, 110, 1e4])
-    confidence = as_confidence(values, middle=1, spread=2)
+    confidence = as_confidence(values, center=1, scale=2)
     assert (np.diff(np.round(confidence * 65535)) < 0).all() and confidence[3] == 0.5
 
 
@@ -187,7 +203,7 @@ def test_stored_bytes_counts_arrays_once_fitted(bank):
     assert stored_bytes(Energy().fit(bank)) == 0
     few, many = (KMeansDistance(k).fit(bank) for k in (1, 6))
     more = sum(len(c) for c in many.kmeans_.centers_.values()) - len(few.kmeans_.centers_)
-    assert more > 19 and stored_bytes(many) - stored_bytes(few) == more * (7 * 4 + 4 + 8)  # centre, spread, count
+    assert more > 19 and stored_bytes(many) - stored_bytes(few) == more * (7 * 4 + 8)  # centre, count
     assert stored_bytes(NearestNeighbor(bank_size=100).fit(bank)) == 100 * 7 * 4
 
 

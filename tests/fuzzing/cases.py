@@ -1,4 +1,4 @@
-"""What a door hands to the worker."""
+"""What a loader hands to the worker."""
 
 from __future__ import annotations
 

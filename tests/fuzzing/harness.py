@@ -29,7 +29,7 @@ BATCH = 400
 
 @dataclass
 class Result:
-    """What became of the cases of a door.
+    """What became of the cases of a loader.
 
     Attributes
     ----------
@@ -51,32 +51,32 @@ class Result:
 
 
 def run_all(cases: int, seed: int, keep: Path, jobs: int = 2, shares: Mapping[str, int] = SHARES) -> dict[str, Result]:
-    """Run a number of cases over all doors; the files of those that fail are left in ``keep``."""
+    """Run a number of cases over all loaders; the files of those that fail are left in ``keep``."""
     tasks = []
-    for door, share in shares.items():
+    for loader, share in shares.items():
         number = max(1, round(cases * share / sum(shares.values())))
         batch = max(BATCH, -(-number // 8))
-        tasks += [(door, first, min(first + batch, number)) for first in range(0, number, batch)]
-    results = {door: Result() for door in shares}
+        tasks += [(loader, first, min(first + batch, number)) for first in range(0, number, batch)]
+    results = {loader: Result() for loader in shares}
     with ThreadPoolExecutor(jobs) as pool:
-        for (door, *_), result in zip(
-            tasks, pool.map(lambda t: run_door(t[0], seed, t[1], t[2], keep), tasks), strict=True
+        for (loader, *_), result in zip(
+            tasks, pool.map(lambda t: run_loader(t[0], seed, t[1], t[2], keep), tasks), strict=True
         ):
-            results[door].add(result)
+            results[loader].add(result)
     return results
 
 
-def run_door(door: str, seed: int, first: int, stop: int, keep: Path, seconds: float = SECONDS) -> Result:
-    """Run cases ``first`` to ``stop`` of one door; a worker that dies or hangs costs its case, the others go on."""
+def run_loader(loader: str, seed: int, first: int, stop: int, keep: Path, seconds: float = SECONDS) -> Result:
+    """Run cases ``first`` to ``stop`` of one loader; a worker that dies or hangs costs its case, the others go on."""
     result = Result()
     with tempfile.TemporaryDirectory(prefix="iood-fuzz-", ignore_cleanup_errors=True) as folder:
         while first < stop:
-            first = _run_worker(door, seed, first, stop, Path(folder), keep, seconds, result)
+            first = _run_worker(loader, seed, first, stop, Path(folder), keep, seconds, result)
     return result
 
 
 def _run_worker(
-    door: str, seed: int, first: int, stop: int, folder: Path, keep: Path, seconds: float, result: Result
+    loader: str, seed: int, first: int, stop: int, folder: Path, keep: Path, seconds: float, result: Result
 ) -> int:
     """Let one worker do what it can; returns the first case that is still to do."""
     environment = {
@@ -87,7 +87,7 @@ def _run_worker(
         "OMP_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",  # or each thread takes 64 MB of addresses, which the limit counts
     }
-    command = [sys.executable, "-m", "fuzzing.worker", door, *map(str, (seed, first, stop, seconds, folder))]
+    command = [sys.executable, "-m", "fuzzing.worker", loader, *map(str, (seed, first, stop, seconds, folder))]
     log = folder / "errors.txt"
     with log.open("w") as errors:
         worker = subprocess.Popen(
@@ -116,7 +116,7 @@ def _run_worker(
                 continue
             if report["outcome"] == "fault":
                 result.faults[current] = report
-                _save(folder / f"failed-{current}", keep / f"{door}-{seed}-{current}", report)
+                _save(folder / f"failed-{current}", keep / f"{loader}-{seed}-{current}", report)
             elif report["outcome"] == "loaded":
                 result.loaded += 1
             else:
@@ -125,11 +125,11 @@ def _run_worker(
         worker.kill()
         worker.wait()
     if current is None:
-        raise RuntimeError(f"The door {door} cannot be prepared: {what}")
+        raise RuntimeError(f"The loader {loader} cannot be prepared: {what}")
     if current in result.faults:  # it died between two cases: the next one is to blame
         current += 1
     result.faults[current] = {"outcome": "fault", "kind": what, "where": "", "what": made, "seconds": 0}
-    _save(folder / "case", keep / f"{door}-{seed}-{current}", result.faults[current])
+    _save(folder / "case", keep / f"{loader}-{seed}-{current}", result.faults[current])
     return current + 1
 
 
@@ -149,10 +149,10 @@ def _save(case: Path, place: Path, report: dict) -> None:
 
 
 def told(results: Mapping[str, Result], seed: int) -> str:
-    """Results in words: a line for each door, and each kind of fault once with how to see it again."""
+    """Results in words: a line for each loader, and each kind of fault once with how to see it again."""
     lines = []
-    for door, result in results.items():
-        lines.append(f"{door}: {result.loaded} loaded, {result.refused} refused, {len(result.faults)} faults")
+    for loader, result in results.items():
+        lines.append(f"{loader}: {result.loaded} loaded, {result.refused} refused, {len(result.faults)} faults")
         kinds: dict[str, list[int]] = {}
         for index, fault in sorted(result.faults.items()):
             where = re.sub(r"\d+", "N", fault["where"].split(":")[0]) if fault["kind"] == "accepted" else fault["where"]
@@ -161,6 +161,6 @@ def told(results: Mapping[str, Result], seed: int) -> str:
             fault = result.faults[indices[0]]
             lines.append(
                 f"  {len(indices)} x {kind}\n      {fault['kind'][:300]}\n      from: {fault['what'][:200]}\n"
-                f"      again: python -m tests.fuzzing --door {door} --seed {seed} --case {indices[0]}"
+                f"      again: python -m tests.fuzzing --loader {loader} --seed {seed} --case {indices[0]}"
             )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Runs the cases of one door, one after another: ``worker DOOR SEED FIRST STOP SECONDS FOLDER``.
+"""Runs the cases of one loader, one after another: ``worker LOADER SEED FIRST STOP SECONDS FOLDER``.
 
 A line of JSON for each case goes to the standard output as it was at the start; what libraries print is thrown away.
 """
@@ -21,7 +21,7 @@ from .cases import Case, Implausible
 from .guard import GIBIBYTE, Forbidden, Guard, limited_memory, measured, peak_memory
 
 
-def main(door: str, seed: str, first: str, stop: str, seconds: str, folder: str) -> None:
+def main(loader: str, seed: str, first: str, stop: str, seconds: str, folder: str) -> None:
     report = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -31,7 +31,7 @@ def main(door: str, seed: str, first: str, stop: str, seconds: str, folder: str)
     for folder_ in (originals, temporary):
         folder_.mkdir(exist_ok=True)
     secret.write_text("not for anybody")
-    module = importlib.import_module(f".doors.{door}", __package__)
+    module = importlib.import_module(f".loaders.{loader}", __package__)
     material = module.prepare(originals)
     guard = Guard((scratch, temporary), secret)
     gc.collect()
@@ -41,7 +41,7 @@ def main(door: str, seed: str, first: str, stop: str, seconds: str, folder: str)
             _remove(scratch)
         scratch.mkdir()
         os.chdir(scratch)
-        rng = Random(f"{seed}/{door}/{index}")
+        rng = Random(f"{seed}/{loader}/{index}")
         _say(report, index=index, begins="to be made")
         case = module.make(material, rng, scratch)
         _say(report, index=index, begins=case.what)

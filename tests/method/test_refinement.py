@@ -1,4 +1,4 @@
-"""The published rule to the letter, and what the calibrated and the fused one promise."""
+"""What the calibrated and the fused rule promise."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 from conftest import make_prediction
 
 from iood_helpers.errors import RefinementError
@@ -42,42 +40,7 @@ def kmeans(embedder):
     return fit(embedder)
 
 
-def literal_published(prediction, kmeans, embedder, gate, factor):
-    """The published steps as they are described: whole maps, every pixel, then the comparison."""
-    maps = [
-        F.interpolate(torch.from_numpy(f)[None], prediction.shape, mode="bilinear", align_corners=False)
-        for f in prediction.features
-    ]
-    weight = torch.from_numpy(embedder.weight_)[:, :, None, None]
-    embedded = F.conv2d(torch.cat(maps, 1), weight, torch.from_numpy(embedder.bias_))[0].numpy().transpose(1, 2, 0)
-    mask = np.zeros(prediction.shape, bool)
-    for c in kmeans.centers_:
-        chosen = (prediction.confidence < gate) & (prediction.classes == c)
-        if chosen.any():
-            distance = np.linalg.norm(embedded[chosen][:, None] - kmeans.centers_[c][None], axis=-1)
-            mask[chosen] = distance.min(1) > factor * distance.mean()
-    return mask
-
-
-@pytest.mark.parametrize("gate, factor", [(0.5, 1.1), (0.5, 0.8), (0.9, 0.7)])
-def test_published_mode_is_the_published_rule(prediction, kmeans, embedder, gate, factor):
-    confidence, mask = refine_confidence(prediction, kmeans, embedder, mode="published", gate=gate, factor=factor)
-    wanted = literal_published(prediction, kmeans, embedder, gate, factor)
-    assert (mask != wanted).sum() <= 1  # one pixel may lie on the limit to rounding
-    if factor < 1:
-        assert 20 < mask.sum() < mask.size
-    assert (confidence[mask] == np.float32(0.0001)).all()
-    np.testing.assert_array_equal(confidence[~mask], prediction.confidence[~mask])
-
-
-def test_a_fresh_projection_makes_another_mask(prediction, kmeans, embedder):
-    options = {"mode": "published", "factor": 0.8}
-    _, fixed = refine_confidence(prediction, kmeans, embedder, **options)
-    _, fresh = refine_confidence(prediction, kmeans, embedder, fresh_projection_seed=9, **options)
-    assert (fixed != fresh).mean() > 0.01
-
-
-def strange(prediction):
+def unusual(prediction):
     """The same prediction with features far away in the left half."""
     features = tuple(f.copy() for f in prediction.features)
     for f in features:
@@ -85,17 +48,17 @@ def strange(prediction):
     return type(prediction)(prediction.classes, prediction.confidence, prediction.logits, features, prediction.decoder)
 
 
-def test_far_pixels_pay_the_full_price_and_near_ones_nothing(prediction, kmeans, embedder):
+def test_far_pixels_get_the_full_penalty_and_near_ones_none(prediction, kmeans, embedder):
     before, usual = refine_confidence(prediction, kmeans, embedder, smooth=0, strength=3.0)
-    after, mask = refine_confidence(strange(prediction), kmeans, embedder, smooth=0, strength=3.0)
+    after, mask = refine_confidence(unusual(prediction), kmeans, embedder, smooth=0, strength=3.0)
     left, right = np.s_[:, :12], np.s_[:, 48:]
-    paid = log_odds(prediction.confidence) - log_odds(after)
-    np.testing.assert_allclose(paid[left], 3.0, atol=0.05)
+    penalty = log_odds(prediction.confidence) - log_odds(after)
+    np.testing.assert_allclose(penalty[left], 3.0, atol=0.05)
     assert np.abs(after[right] - before[right]).max() < 0.05
     assert mask[left].mean() > 0.95 and (mask[right] == usual[right]).all() and usual.mean() < 0.2
 
 
-def test_odds_pay_for_the_excess_distance_only(prediction, kmeans, embedder):
+def test_the_penalty_is_for_the_excess_distance_only(prediction, kmeans, embedder):
     novelty = novelty_map(prediction, kmeans, embedder, smooth=0)
     refined, _ = refine_confidence(prediction, kmeans, embedder, smooth=0, strength=2.0, width=0.3)
     odds = prediction.confidence / (1 - prediction.confidence)
@@ -104,33 +67,33 @@ def test_odds_pay_for_the_excess_distance_only(prediction, kmeans, embedder):
     assert 0.7 < (novelty <= 1).mean() < 1
 
 
-def test_fused_without_neighbours_is_calibrated(prediction, kmeans, embedder):
+def test_fused_without_blend_is_calibrated(prediction, kmeans, embedder):
     calibrated, mask = refine_confidence(prediction, kmeans, embedder, strength=1.75)
-    fused, same = refine_confidence(prediction, kmeans, embedder, mode="fused", neighbours=0.0)
+    fused, same = refine_confidence(prediction, kmeans, embedder, mode="fused", blend=0.0)
     np.testing.assert_allclose(fused, calibrated, atol=1e-6)
     assert (mask != same).mean() < 1e-3
 
 
-def test_fused_hears_the_neighbours_in_log_odds(prediction, kmeans, embedder):
+def test_fused_blends_log_odds_of_neighbours(prediction, kmeans, embedder):
     size = prediction.shape
     lonely = np.full(size, 0.9, np.float32)
     lonely[18, 24] = 0.1
     uncertainty = replace(prediction, confidence=lonely)
-    options = {"mode": "fused", "strength": 0.0, "reach": 0.75}
-    half, _ = refine_confidence(uncertainty, kmeans, embedder, neighbours=0.5, **options)
-    whole, _ = refine_confidence(uncertainty, kmeans, embedder, neighbours=1.0, **options)
+    options = {"mode": "fused", "strength": 0.0, "sigma": 0.75}
+    half, _ = refine_confidence(uncertainty, kmeans, embedder, blend=0.5, **options)
+    whole, _ = refine_confidence(uncertainty, kmeans, embedder, blend=1.0, **options)
     assert lonely[18, 24] + 0.1 < half[18, 24] < whole[18, 24] < 0.9  # sure neighbours lift it
     assert half[18, 25] < 0.9 - 0.003 and abs(half[2, 2] - 0.9) < 1e-5  # and it pulls them down, not those far away
     np.testing.assert_allclose(log_odds(whole).mean(), log_odds(lonely).mean(), atol=1e-3)
 
 
-def test_reach_counts_cells_whatever_the_size(kmeans, embedder):
+def test_sigma_counts_cells_whatever_the_size(kmeans, embedder):
     for height in (64, 128):
         seen = make_prediction(size=(height, 96))
         confidence = np.full(seen.shape, 0.5, np.float32)
         confidence[: height // 2] = 0.95
         step = replace(seen, confidence=confidence)
-        refined, _ = refine_confidence(step, kmeans, embedder, mode="fused", strength=0, reach=2.0, neighbours=1.0)
+        refined, _ = refine_confidence(step, kmeans, embedder, mode="fused", strength=0, sigma=2.0, blend=1.0)
         # 8 pixels, one standard deviation, beyond the edge of a step: 16 % of it are left.
         beyond = np.interp(height / 2 + 7.5, np.arange(height), log_odds(refined[:, 40]))
         assert beyond == pytest.approx(0.159 * np.log(19), abs=0.05)
@@ -146,7 +109,7 @@ def test_where_all_is_unusual_the_ranking_stays(prediction, kmeans, embedder):
     assert (np.diff(refined.ravel()[order]) > -1e-3).all() and refined.mean() < prediction.confidence.mean() - 0.2
 
 
-def test_the_mask_has_the_promised_false_alarm_rate(embedder):
+def test_mask_and_unit_are_the_promised_shares_of_calibration_pixels(embedder):
     def cells(seeds):
         drawn = [make_prediction(seed, size=(96, 128)) for seed in seeds]
         vectors = np.concatenate([embedder.transform_grid(p).reshape(-1, 12) for p in drawn])
@@ -157,6 +120,8 @@ def test_the_mask_has_the_promised_false_alarm_rate(embedder):
     for alpha in (0.1, 0.5):
         rate = np.mean([refine_confidence(p, kmeans, embedder, alpha=alpha)[1].mean() for p in fresh])
         assert rate == pytest.approx(alpha, abs=0.4 * alpha)
+    near = np.mean([Distances(p, kmeans, embedder).relative(0.6) <= 1 for p in fresh])
+    assert near == pytest.approx(0.6, abs=0.05)
 
 
 def test_ranges_and_strength(prediction, kmeans, embedder):
@@ -221,14 +186,21 @@ def test_rules_are_recalibrated_on_calibration_images(kmeans, embedder):
         np.testing.assert_array_equal(found[name].recalibration(lowered[0]), curve(lowered[0]))
     again = recalibrate(found, segmenter, samples, kmeans, embedder, every=3)
     assert again["fused"].recalibration.a_ == found["fused"].recalibration.a_  # not a curve on top of a curve
+    bare = SimpleNamespace(image=lambda: 0, label=lambda: None, name="street")
+    with pytest.raises(RefinementError, match="calibration image street has no label map"):
+        recalibrate(rules, segmenter, [bare], kmeans, embedder)
 
 
 def test_bad_input(prediction, kmeans, embedder):
     with pytest.raises(RefinementError, match="Unknown mode 'soft'"):
         refine_confidence(prediction, kmeans, embedder, mode="soft")
-    with pytest.raises(RefinementError, match="no option 'gate'.*strength"):
-        refine_confidence(prediction, kmeans, embedder, gate=0.5)
+    with pytest.raises(RefinementError, match="no option 'sigma'.*strength"):
+        refine_confidence(prediction, kmeans, embedder, sigma=0.5)
     with pytest.raises(RefinementError, match="have 3 numbers, but the clusters were fitted on 12"):
         refine_confidence(prediction, kmeans, PixelEmbedder((0,)))
     with pytest.raises(RefinementError, match="not calibrated"):
         refine_confidence(prediction, fit(embedder, calibrate=False), embedder)
+    distances = Distances(prediction, kmeans, embedder)
+    for other in ((make_prediction(1), kmeans, embedder), (prediction, kmeans, PixelEmbedder())):
+        with pytest.raises(RefinementError, match="another image, clusters or embedder"):
+            refine_confidence(*other, distances=distances)

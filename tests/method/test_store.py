@@ -77,7 +77,7 @@ def rows(n, value, width=3):
 
 def small(path, images=3):
     """Complete store; image i has 5 rows of i."""
-    with EmbeddingStore.create(path, 3, {"a": 1}) as store:
+    with EmbeddingStore.open_or_create(path, 3, {"a": 1}) as store:
         for i in range(images):
             store.append(f"image {i}", rows(5, i))
         store.finish()
@@ -202,27 +202,27 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, inside):
     (tmp_path / "results" / inside).write_text("a year's work")
     before = contents(tmp_path)
     with pytest.raises(EmbeddingError, match=f"results holds {inside.split('/')[0]} and is no embedding store"):
-        EmbeddingStore.create(tmp_path / "results", 3, {})
+        EmbeddingStore.open_or_create(tmp_path / "results", 3, {})
     with pytest.raises(EmbeddingError, match="no embedding store"):
         extract(tmp_path / "results")
     (tmp_path / "results" / "progress.json").write_text('{"step": 3}')  # of another program
     with pytest.raises(EmbeddingError, match="delete it"):
-        EmbeddingStore.create(tmp_path / "results", 3, {})
+        EmbeddingStore.open_or_create(tmp_path / "results", 3, {})
     (tmp_path / "results" / "progress.json").unlink()
     assert contents(tmp_path) == before
 
 
 def test_one_writer_at_a_time(tmp_path):
-    store = EmbeddingStore.create(tmp_path / "store", 3, {})
+    store = EmbeddingStore.open_or_create(tmp_path / "store", 3, {})
     store.append("a", rows(5, 0))
     with pytest.raises(LockedError, match=f"in use by process {os.getpid()} on "):
-        EmbeddingStore.create(tmp_path / "store", 3, {})
+        EmbeddingStore.open_or_create(tmp_path / "store", 3, {})
     reader = EmbeddingStore.open(tmp_path / "store")
     with pytest.raises(EmbeddingError, match="reading only"):
         reader.append("b", rows(5, 1))
-    assert reader._group.read_only
+    assert reader._columns._arrays["label"].read_only
     store.close()
-    other = EmbeddingStore.create(tmp_path / "store", 3, {})
+    other = EmbeddingStore.open_or_create(tmp_path / "store", 3, {})
     other.append("b", rows(5, 1))
     other.finish()
     assert EmbeddingStore.open(tmp_path / "store").load().label.tolist() == [0] * 5 + [1] * 5
@@ -244,6 +244,7 @@ def test_extraction_holds_the_lock_from_the_first_image_on(tmp_path):
     assert seen == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_killed_writer_frees_the_store(tmp_path):
     whole = extract(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -346,12 +347,12 @@ def test_a_chunk_that_is_missing_or_damaged(tmp_path, chunk, damage):
 
 
 def test_a_damaged_chunk_is_found_before_a_writer_adds_to_it(tmp_path):
-    with EmbeddingStore.create(tmp_path / "store", 3, {}) as store:
+    with EmbeddingStore.open_or_create(tmp_path / "store", 3, {}) as store:
         store.append("a", rows(5, 1))
     path = tmp_path / "store/rows.zarr/embeddings/c/0/0"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(EmbeddingError, match=f"{path} is damaged"):
-        EmbeddingStore.create(tmp_path / "store", 3, {})
+        EmbeddingStore.open_or_create(tmp_path / "store", 3, {})
 
 
 def test_zeros_are_chunks_too(tmp_path):
@@ -360,7 +361,7 @@ def test_zeros_are_chunks_too(tmp_path):
 
 
 def test_a_chunk_of_another_column_is_no_chunk(tmp_path):
-    with EmbeddingStore.create(tmp_path / "store", 3, {}) as store:
+    with EmbeddingStore.open_or_create(tmp_path / "store", 3, {}) as store:
         store.append("a", {**rows(5, 1), "predicted": np.full(5, 2)})
         store.finish()
     one, two = (tmp_path / "store/rows.zarr" / f"{name}/c/0" for name in ("label", "predicted"))
@@ -372,7 +373,7 @@ def test_a_chunk_of_another_column_is_no_chunk(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("shape", [10, 3]), ("data_type", "float64"), ("chunk_key_encoding", {"name": "v2"})]
+    "key, value", [("shape", [10, 3]), ("data_type", "float64"), ("chunk_key_encoding", {"name": "v2"})]
 )
 def test_damaged_metadata_of_columns(tmp_path, key, value):
     small(tmp_path / "store")
@@ -386,7 +387,7 @@ def test_damaged_metadata_of_columns(tmp_path, key, value):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    "key, value",
     [
         ("rows", "15"),
         ("rows", 1.5),
@@ -431,7 +432,7 @@ def test_progress_that_cannot_be(tmp_path, key, value, sealed):
         progress.pop("sha256")
         progress["sha256"] = digest(progress)
     path.write_text(json.dumps(progress))
-    for door in (EmbeddingStore.open, lambda p: EmbeddingStore.create(p, 3, {"a": 1})):
+    for door in (EmbeddingStore.open, lambda p: EmbeddingStore.open_or_create(p, 3, {"a": 1})):
         with pytest.raises(EmbeddingError, match=str(tmp_path / "store")):
             door(tmp_path / "store")
     assert contents(tmp_path / "store/rows.zarr") == before
@@ -454,7 +455,7 @@ def test_a_name_that_was_changed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("column", "value"),
+    "column, value",
     [
         ("label", np.full(5, 255)),
         ("label", np.full(5, -1)),
@@ -472,7 +473,7 @@ def test_a_name_that_was_changed(tmp_path):
     ],
 )
 def test_impossible_rows_are_refused_and_leave_nothing(tmp_path, column, value):
-    with EmbeddingStore.create(tmp_path / "store", 3, {}) as store:
+    with EmbeddingStore.open_or_create(tmp_path / "store", 3, {}) as store:
         store.append("a", rows(5, 1))
         with pytest.raises(EmbeddingError):
             store.append("b", {**rows(5, 2), column: value})
@@ -481,7 +482,7 @@ def test_impossible_rows_are_refused_and_leave_nothing(tmp_path, column, value):
 
 
 def test_images_without_rows(tmp_path):
-    with EmbeddingStore.create(tmp_path / "store", 3, {}) as store:
+    with EmbeddingStore.open_or_create(tmp_path / "store", 3, {}) as store:
         for name, n in (("a", 0), ("b", 2), ("c", 0)):
             store.append(name, rows(n, 1))
         store.finish()
@@ -491,15 +492,15 @@ def test_images_without_rows(tmp_path):
 
 def test_other_numbers_and_options(tmp_path):
     parameters = {"seed": np.int64(3), "share": np.float32(0.5), "levels": np.arange(2)}
-    EmbeddingStore.create(tmp_path / "store", np.int64(3), parameters).close()
-    with EmbeddingStore.create(tmp_path / "store", 3, {"seed": 3, "share": 0.5, "levels": [0, 1]}) as store:
+    EmbeddingStore.open_or_create(tmp_path / "store", np.int64(3), parameters).close()
+    with EmbeddingStore.open_or_create(tmp_path / "store", 3, {"seed": 3, "share": 0.5, "levels": [0, 1]}) as store:
         store.append("a", rows(5, 1))
         assert len(store.load(np.int32(2), seed=np.int64(1)).label) == 2
     with pytest.raises(EmbeddingError, match="3} instead of"):
-        EmbeddingStore.create(tmp_path / "store", 4, parameters)
+        EmbeddingStore.open_or_create(tmp_path / "store", 4, parameters)
     for dim in (0, -1, 1.5, True, {}, {"classes": 3}):
         with pytest.raises(EmbeddingError):
-            EmbeddingStore.create(tmp_path / "new", dim, {})
+            EmbeddingStore.open_or_create(tmp_path / "new", dim, {})
     for options in ({"n_per_class": 0}, {"seed": -1}, {"oversampling": np.nan}, {"per": "image"}, {"seed": 1.5}):
         with pytest.raises(EmbeddingError):
             extract(tmp_path / "new", **options)
@@ -513,7 +514,7 @@ def test_many_chunks_are_read_in_order_and_one_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr("iood_helpers.method.columns.CHUNK_ROWS", 1024)
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(24_000, 150)).astype(np.float32)
-    with EmbeddingStore.create(tmp_path / "store", {0: 100, "logits": 50}, {}) as store:
+    with EmbeddingStore.open_or_create(tmp_path / "store", {0: 100, "logits": 50}, {}) as store:
         for i in range(8):
             part = vectors[3000 * i : 3000 * (i + 1)]
             store.append(f"{i}", {**rows(3000, 0), "label": np.arange(3000) % 19, "embeddings": part})
@@ -540,7 +541,7 @@ def _row(few, store):
 
 
 def test_a_disk_that_is_full(tmp_path, monkeypatch):
-    with EmbeddingStore.create(tmp_path / "store", 3, {}) as store:
+    with EmbeddingStore.open_or_create(tmp_path / "store", 3, {}) as store:
         store.append("a", rows(5, 1))
 
         def full(*_, **__):

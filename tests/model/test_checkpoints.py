@@ -24,11 +24,11 @@ from synthetic_checkpoint import HistoryBuffer, write_official_checkpoint
 from iood_helpers import load_segmenter
 from iood_helpers.datasets.labels import CLASS_NAMES
 from iood_helpers.errors import CheckpointError
-from iood_helpers.io import checkpoints_dir
-from iood_helpers.model import checkpoints, unpickling
+from iood_helpers.io import data_dir
+from iood_helpers.model import checkpoints, safe_pickle
 from iood_helpers.model.checkpoints import load_checkpoint
 
-NANO = checkpoints_dir() / "nano.pth"
+NANO = data_dir() / "checkpoints" / "nano.pth"
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_foreign_objects_are_neither_imported_nor_called(weights, tmp_path):
     loaded = load_checkpoint(path)
     same(loaded.state_dict, weights)
     assert "training_tool" not in sys.modules
-    assert isinstance(loaded.meta["thing"], unpickling.StandIn) and loaded.meta["thing"].named == "training_tool.make"
+    assert isinstance(loaded.meta["thing"], safe_pickle.StandIn) and loaded.meta["thing"].named == "training_tool.make"
     assert loaded.meta["CLASSES"] == list(CLASS_NAMES)
 
 
@@ -110,12 +110,12 @@ def test_files_that_name_code_are_refused_and_nothing_runs(weights, tmp_path, ca
 
 def test_state_cannot_be_given_to_what_the_reader_uses(weights, tmp_path):
     """BUILD on the functions that rebuild tensors would change them for every later file."""
-    before = dict(vars(unpickling._tensor))
+    before = dict(vars(safe_pickle._tensor))
     build = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00aK\x01sb."
     (tmp_path / "x.pth").write_bytes(zipped(build))
     with pytest.raises(CheckpointError):
         load_checkpoint(tmp_path / "x.pth")
-    assert dict(vars(unpickling._tensor)) == before
+    assert dict(vars(safe_pickle._tensor)) == before
 
 
 def zipped(pickled, **members):
@@ -338,7 +338,7 @@ def test_tensors_and_classes_out_of_all_proportion(tmp_path):
 
 
 def test_nothing_but_the_readers_own_functions_is_called():
-    reader = unpickling.Unpickler(io.BytesIO(), NANO)
+    reader = safe_pickle.Unpickler(io.BytesIO(), NANO)
     for function in (print, os.getcwd, dict, pickle.loads, "text", None):
         with pytest.raises(pickle.UnpicklingError, match="call of something else"):
             reader._call(function, ())
@@ -414,12 +414,12 @@ def test_lengths_beyond_the_file_are_not_asked_for(tmp_path, opcode):
 
     stream = Stream(b"\x80\x04" + opcode + (1 << 40).to_bytes(8, "little"))
     with pytest.raises((EOFError, pickle.UnpicklingError)):
-        unpickling.Unpickler(stream, tmp_path / "w.pth").load()
+        safe_pickle.Unpickler(stream, tmp_path / "w.pth").load()
     assert max(asked) <= 8
 
 
 def test_a_pickle_without_an_end_is_left(tmp_path, monkeypatch):
-    monkeypatch.setattr(unpickling, "MAX_OPCODES", 1000)
+    monkeypatch.setattr(safe_pickle, "MAX_OPCODES", 1000)
     (tmp_path / "w.pth").write_bytes(zipped(b"\x80\x02" + b"}0" * 2000 + b"N."))
     with pytest.raises(CheckpointError, match="without an end"):
         load_checkpoint(tmp_path / "w.pth")
@@ -457,7 +457,7 @@ def test_files_of_one_name_at_two_addresses_are_two(server, weights):
 def test_a_login_page_is_not_kept(server):
     folder, url = server
     (folder / "w.pth").write_text("<html>Please log in</html>")
-    with pytest.raises(CheckpointError, match="no checkpoint .a login page"):
+    with pytest.raises(CheckpointError, match="not a checkpoint .a login page"):
         load_checkpoint(f"{url}/w.pth")
     saved(folder / "w.pth", {"x.weight": torch.ones(2)})
     assert load_checkpoint(f"{url}/w.pth").state_dict["x.weight"].tolist() == [1, 1]
@@ -474,7 +474,7 @@ def test_official_names_are_checked_against_their_checksums(server, monkeypatch)
 
 
 def test_official_names_and_addresses_belong_together():
-    assert len(checkpoints.OFFICIAL) == 7
+    assert len(checkpoints.OFFICIAL) == 9
     assert checkpoints.OFFICIAL["internimage-xl-mapillary2cityscapes"].endswith(
         "OpenGVLab/InternImage/resolve/main/upernet_internimage_xl_512x1024_160k_mapillary2cityscapes.pth"
     )

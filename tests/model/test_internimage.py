@@ -10,8 +10,8 @@ import torch
 from conftest import GOLDEN
 from mmseg.registry import MODELS
 
-from iood_helpers.errors import CheckpointError
-from iood_helpers.model.blocks import LAYER_NORM_EPS, DropPath
+from iood_helpers.errors import ParameterError
+from iood_helpers.model.blocks import LAYER_NORM_EPS
 from iood_helpers.model.internimage import InternImage
 from iood_helpers.model.sizes import SIZES, model_config
 
@@ -87,12 +87,12 @@ def reference_block(block, x):
     """One block written from its definition, without the flags' code."""
     ln = lambda norm, t: torch.nn.functional.layer_norm(t, t.shape[-1:], norm[0].weight, norm[0].bias, LAYER_NORM_EPS)
     if hasattr(block, "gamma1"):
-        if block.post_norm:
+        if block.config.post_norm:
             x = x + block.gamma1 * ln(block.norm1, block.dcn(x))
             return x + block.gamma2 * ln(block.norm2, block.mlp(x))
         x = x + block.gamma1 * block.dcn(ln(block.norm1, x))
         return x + block.gamma2 * block.mlp(ln(block.norm2, x))
-    if block.post_norm:
+    if block.config.post_norm:
         x = x + ln(block.norm1, block.dcn(x))
         return x + ln(block.norm2, block.mlp(x))
     if hasattr(block, "res_post_norm1"):
@@ -166,7 +166,7 @@ def test_starts_as_an_even_average():
 
 def test_drop_path_rates_rise_linearly_or_stay():
     rates = lambda kind: [
-        round(block.drop_path.rate, 6)
+        round(block.drop_path.drop_prob, 6)
         for level in InternImage(**{**SMALL, "drop_path_rate": 0.4}, drop_path_type=kind).levels
         for block in level.blocks
     ]
@@ -176,7 +176,7 @@ def test_drop_path_rates_rise_linearly_or_stay():
 
 def test_drop_path_keeps_the_mean_while_training():
     torch.manual_seed(0)
-    layer, x = DropPath(0.25), torch.ones(4000, 1, 1, 2)
+    layer, x = InternImage(**{**SMALL, "drop_path_rate": 0.25}).levels[3].blocks[0].drop_path, torch.ones(4000, 1, 1, 2)
     out = layer.train()(x)
     torch.testing.assert_close(out.unique(), torch.tensor([0.0, 4 / 3]))
     assert out.mean().item() == pytest.approx(1, abs=0.05)
@@ -246,7 +246,7 @@ def test_mmseg_inference_uses_the_backbone(tmp_path):
 
 
 def test_unknown_size_and_bad_lists():
-    with pytest.raises(CheckpointError, match="Unknown InternImage size 'xxl'.*nano"):
+    with pytest.raises(ParameterError, match="Unknown InternImage size 'xxl'.*nano"):
         model_config("xxl")
     with pytest.raises(ValueError, match="4 depths but 3 groups"):
         InternImage(groups=(1, 2, 4))

@@ -94,6 +94,7 @@ CONFIGS = {
     "windows larger than the image": {"test_cfg": {"mode": "slide", "crop_size": (256, 256), "stride": (170, 170)}},
     "BGR": {"data_preprocessor": preprocessor(bgr_to_rgb=False)},
     "other statistics": {"data_preprocessor": preprocessor(mean=[10, 20, 30], std=[99, 50, 70])},
+    "statistics for all channels": {"data_preprocessor": preprocessor(mean=[110], std=[60])},
     "no statistics": {"data_preprocessor": {"type": "SegDataPreProcessor", "bgr_to_rgb": True}},
     "divisor": {"data_preprocessor": preprocessor(test_cfg={"size_divisor": 64}, pad_val=1)},
     "size": {"data_preprocessor": preprocessor(test_cfg={"size": (128, 256)})},
@@ -136,7 +137,7 @@ def test_maps_of_a_padded_image_end_where_the_image_ends(tmp_path, image):
 
 def test_windows_leave_features_whole_and_average_logits(tmp_path, image):
     model = config(**CONFIGS["windows"])
-    sliding, right = segmenter_and_truth(model, tmp_path / "w.pth", image)
+    sliding, _ = segmenter_and_truth(model, tmp_path / "w.pth", image)
     whole = load_segmenter(config(), tmp_path / "w.pth").predict(image)
     found = sliding.predict(image)
     for one, other in zip((*found.features, found.decoder), (*whole.features, whole.decoder), strict=True):
@@ -202,8 +203,13 @@ REFUSED = {
     "unknown mode": ({"test_cfg": {"mode": "crop"}}, "tests in mode 'crop'"),
     "windows without sizes": ({"test_cfg": {"mode": "slide"}}, "tests in mode 'slide' with crop_size None"),
     "windows with gaps": ({"test_cfg": {"mode": "slide", "crop_size": (32, 32), "stride": (40, 40)}}, "smaller steps"),
+    "mean without deviation": ({"data_preprocessor": preprocessor(std=None)}, "cannot be built"),
+    "statistics that are no numbers": ({"data_preprocessor": preprocessor(std=[0, 0, 0])}, "predict different logits"),
+    "two ways to pad": (
+        {"data_preprocessor": preprocessor(test_cfg={"size": (64, 64), "size_divisor": 8})},
+        "only one of size and size_divisor",
+    ),
     "windows that stand": ({"test_cfg": {"mode": "slide", "crop_size": (32, 32), "stride": (0, 8)}}, "smaller steps"),
-    "statistics of one channel": ({"data_preprocessor": preprocessor(mean=[1], std=[2])}, "mean and std of three"),
 }
 
 
@@ -223,10 +229,10 @@ def test_config_files_without_a_model(text, tmp_path):
         load_segmenter(tmp_path / "config.py", "nano")
 
 
-def test_weights_without_fractions_are_named(tmp_path):
+def test_weights_of_whole_numbers_are_named(tmp_path):
     built(config(), tmp_path / "w.pth")
     state = load_checkpoint(tmp_path / "w.pth").state_dict
     state["decode_head.conv_seg.weight"] = torch.ones(19, 16, 1, 1, dtype=torch.int64)
     torch.save(state, tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match=r"1 not of fractions \(decode_head.conv_seg.weight of torch.int64"):
+    with pytest.raises(CheckpointError, match=r"1 of another type \(decode_head.conv_seg.weight of torch.int64"):
         load_segmenter(config(), tmp_path / "w.pth")

@@ -14,7 +14,7 @@ from mmseg.registry import MODELS
 from safetensors.torch import save_file
 
 from iood_helpers.datasets import load_dataset
-from iood_helpers.errors import CheckpointError, DatasetError
+from iood_helpers.errors import CheckpointError, DatasetError, ParameterError
 from iood_helpers.model.checkpoints import guess_size, known_checkpoints, load_checkpoint, load_strictly
 from iood_helpers.model.fast import uper_head
 from iood_helpers.model.segmenter import load_segmenter
@@ -197,8 +197,6 @@ def test_not_a_segmenter(tmp_path):
 def test_unknown_names_list_the_known_ones():
     with pytest.raises(CheckpointError, match="nano, nano-camvid, internimage-t-cityscapes"):
         load_segmenter("nanoo")
-    with pytest.raises(CheckpointError, match="Unknown head"):
-        load_segmenter("nano", head="half")
     assert "internimage-xl-cityscapes" in known_checkpoints()
 
 
@@ -264,8 +262,13 @@ def test_bfloat16_halves_the_weights_of_products():
     assert size[rounded] < 0.52 * size[exact]
     assert rounded.model.decode_head.conv_seg.weight.dtype == torch.float32
     assert (exact.info["precision"], rounded.info["precision"]) == ("float32", "bfloat16")
-    with pytest.raises(CheckpointError, match="Unknown precision 'half'"):
-        load_segmenter("nano", precision="half")
+
+
+@pytest.mark.parametrize("wrong", [{"precision": "half"}, {"head": "some"}])
+def test_unknown_options_are_named(wrong):
+    (name, value), *_ = wrong.items()
+    with pytest.raises(ParameterError, match=f"Unknown {name} '{value}'; use "):
+        load_segmenter("nano", **wrong)
 
 
 @pytest.mark.real_data

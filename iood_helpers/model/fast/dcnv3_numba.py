@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -29,8 +30,8 @@ def sample(
     value: np.ndarray,
     offset: np.ndarray,
     mask: np.ndarray,
-    out: np.ndarray,
     *,
+    out: np.ndarray,
     groups: int,
     grid: np.ndarray,
     offset_scale: float,
@@ -43,16 +44,15 @@ def sample(
 
     Parameters
     ----------
-    value, offset, mask, out
+    value, offset, mask, out : ndarray
         As in :func:`iood_helpers.dcnv3.dcnv3`, float32 and C-contiguous.
     groups, offset_scale, softmax
         As there.
-    grid
+    grid : ndarray
         Fixed displacement (x, y) of each point, shape (K, 2), already scaled.
-    stride, start
+    stride, start : (int, int)
         (y, x): row ``r`` of the output has its centre at ``r * stride + start`` in the map.
-    threads
-        Number of threads.
+    threads : int
     """
     points = len(grid)
     tiled = np.ascontiguousarray(np.tile(np.asarray(grid, np.float32), (groups, 1)).T)
@@ -82,21 +82,21 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="dcnv3")
 
 
-def _weighted_sum(lanes: int):
+def _weighted_sum(lanes: int) -> Any:
     """Compiled ``out[:lanes] = sum_i weight[i] * value[cell[i] * pitch :][:lanes]`` on addresses in bytes.
 
     Written in LLVM's language because compilers do not dare to keep the sum in a register where arrays might overlap.
     """
 
     @intrinsic
-    def weighted_sum(typingctx, out, value, cells, weights, points, pitch):
-        def codegen(context, builder, signature, args):
+    def weighted_sum(typingctx: Any, out: Any, value: Any, cells: Any, weights: Any, points: Any, pitch: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             out, value, cells, weights, points, pitch = args
             int32, int64, single = ir.IntType(32), ir.IntType(64), ir.FloatType()
             vector = ir.VectorType(single, lanes)
             nothing, same = ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(int32, lanes), [0] * lanes)
 
-            def load(address, kind, align):
+            def load(address: Any, kind: Any, align: int) -> Any:
                 return builder.load(builder.inttoptr(address, kind.as_pointer()), align=align)
 
             sums = [cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * lanes)) for _ in range(4)]
@@ -125,7 +125,7 @@ _sum16, _sum8, _sum1 = _weighted_sum(16), _weighted_sum(8), _weighted_sum(1)
 
 
 @intrinsic
-def _as_float(typingctx, bits):
+def _as_float(typingctx: Any, bits: Any) -> Any:
     """The float32 that has these bits."""
     return types.float32(types.int32), lambda context, builder, signature, args: builder.bitcast(
         args[0], ir.FloatType()
@@ -133,7 +133,7 @@ def _as_float(typingctx, bits):
 
 
 @compiled(nogil=True, fastmath=FLAGS, error_model="numpy")
-def _softmax(logits, out, points):
+def _softmax(logits: np.ndarray, out: np.ndarray, points: int) -> None:
     """Soft-max over each run of ``points`` numbers; exp by a polynomial of degree 7 (relative error 2e-7)."""
     for first in range(0, len(logits), points):
         top = logits[first]
@@ -149,7 +149,8 @@ def _softmax(logits, out, points):
         series = np.float32(1 / 5040)
         for factor in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0, 1.0):
             series = series * x + np.float32(factor)
-        out[j] = series * _as_float((np.int32(whole) + np.int32(127)) << np.int32(23))
+        bits = (np.int32(whole) + np.int32(127)) << np.int32(23)
+        out[j] = series * _as_float(bits)  # type: ignore[call-arg]  # numba adds the first one
     for first in range(0, len(logits), points):
         total = ZERO
         for j in range(first, first + points):
@@ -159,7 +160,22 @@ def _softmax(logits, out, points):
 
 
 @compiled(nogil=True, fastmath=FLAGS, error_model="numpy")
-def _rows(value, offset, mask, out, grid, points, scale, step_y, step_x, first_y, first_x, start, stop, softmax):
+def _rows(
+    value: np.ndarray,
+    offset: np.ndarray,
+    mask: np.ndarray,
+    out: np.ndarray,
+    grid: np.ndarray,
+    points: int,
+    scale: np.float32,
+    step_y: int,
+    step_x: int,
+    first_y: int,
+    first_x: int,
+    start: int,
+    stop: int,
+    softmax: bool,
+) -> None:
     """Rows ``start`` to ``stop`` of the output, counted over the batch."""
     _, height, width, channels = value.shape
     _, out_h, out_w, _ = out.shape

@@ -1,7 +1,7 @@
 """What the C library does with freed memory.
 
 A forward pass on the CPU makes and frees hundreds of maps of many megabytes. glibc fetches each from the system and
-gives it back, and the system clears every page anew: up to a fifth of the time. Kept memory is reused instead; the
+gives it back, and the system clears every page again: up to a fifth of the time. Kept memory is reused instead; the
 process then stays at the size that its largest moment needed, and somewhat above: maps of several sizes leave gaps.
 
 Large networks spend little of their time on pages and much memory on gaps (XL on 1024 x 2048 pixels: 5.7 GiB instead of
@@ -22,7 +22,7 @@ DEFAULT_TRIM_THRESHOLD, DEFAULT_MMAP_MAX, NEVER = 128 * 1024, 65_536, 2**31 - 1
 
 
 def is_worthwhile(parameters: int) -> bool:
-    """Whether a network of so many weights runs better with kept memory, or what ``IOOD_KEEP_MEMORY`` says (0 or 1)."""
+    """Whether a network of this many weights runs better with kept memory; ``IOOD_KEEP_MEMORY`` (0 or 1) overrules."""
     chosen = os.environ.get("IOOD_KEEP_MEMORY", "")
     return chosen == "1" if chosen in ("0", "1") else parameters <= MAX_PARAMETERS
 

@@ -1,16 +1,17 @@
-"""UPerNet's head for prediction: convolve first, enlarge afterwards.
+"""UPerNet's head for prediction: convolve first, upsample afterwards.
 
-mmseg's head enlarges three of its four maps to the size of the finest, joins all four, and sends them through one 3x3
-convolution, which is three quarters of the head's arithmetic. Enlarging and convolution are both linear and act on
-different axes, so their order is free: here the nine taps act on each map at its own size, and what they give is
-enlarged. The 3x3 convolutions that are left on large maps go through ``winograd.py``. Same numbers to float32 rounding,
-with 28 % of the head's multiplications (T) and no joined map.
+mmseg's head upsamples three of its four maps to the size of the finest, joins all four, and sends them through one
+3x3 convolution, which is three quarters of the head's arithmetic. Upsampling and convolution are both linear and act on
+different axes, so their order is free: here the nine taps act on each map at its own size, and the results are
+upsampled. The 3x3 convolutions that are left on large maps go through ``winograd.py``. The numbers are the same to
+float32 rounding, with 28 % of the head's multiplications (T) and no joined map.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,7 @@ Band = tuple[slice, slice, Tensor]
 """Rows and columns of a block, and the block."""
 
 
-def supports(head: nn.Module) -> bool:
+def supports(head: Any) -> bool:
     """Whether :func:`decoder_features` knows this head: mmseg's own, in evaluation mode, with its usual 3x3 layers."""
     if type(head) is not UPerHead or head.training:
         return False
@@ -50,10 +51,14 @@ def decoder_features(head: UPerHead, inputs: Sequence[Tensor]) -> Tensor:
 
     Parameters
     ----------
-    head
+    head : UPerHead
         A head that :func:`supports` accepts.
-    inputs
+    inputs : sequence of Tensor
         Feature pyramid, as for ``head.forward``.
+
+    Returns
+    -------
+    Tensor
     """
     inputs = [x.contiguous(memory_format=torch.channels_last) for x in head._transform_inputs(inputs)]
     laterals = [conv(inputs[i]) for i, conv in enumerate(head.lateral_convs)] + [head.psp_forward(inputs)]
@@ -91,13 +96,13 @@ def add_convolved_upsampling(out: Tensor, x: Tensor, weight: Tensor, align_corne
 
     Parameters
     ----------
-    out
+    out : Tensor
         (N, O, H, W), with channels last in memory.
-    x
+    x : Tensor
         (N, C, h, w), fastest with channels last in memory.
-    weight
+    weight : Tensor
         (O, C, 3, 3).
-    align_corners
+    align_corners : bool
         As in ``torch.nn.functional.interpolate``.
     """
     n, outputs, height, width = out.shape
@@ -117,19 +122,19 @@ def add_convolved_upsampling(out: Tensor, x: Tensor, weight: Tensor, align_corne
 
 @lru_cache(maxsize=32)
 def _across(small: int, large: int, align_corners: bool) -> list[Band]:
-    """Enlarges a line whose elements are (pixel, tap), each tap shifted by its place, and adds the taps."""
+    """Upsamples a line whose elements are (pixel, tap), each tap shifted by its place, and adds the taps."""
     shifted = _upsample_and_shift(small, large, align_corners)
     return _bands(shifted.permute(1, 2, 0).reshape(large, 3 * small))
 
 
 @lru_cache(maxsize=32)
 def _down(small: int, large: int, align_corners: bool) -> list[list[Band]]:
-    """For each of the three taps: enlarges a line and shifts it."""
+    """For each of the three taps: upsamples a line and shifts it."""
     return [_bands(matrix) for matrix in _upsample_and_shift(small, large, align_corners)]
 
 
 def _upsample_and_shift(small: int, large: int, align_corners: bool) -> Tensor:
-    """Three matrices (large, small): a line enlarged, as the upper, middle and lower tap see it; zero outside."""
+    """Three matrices (large, small): a line upsampled, as the upper, middle and lower tap see it; zero outside."""
     upsample = F.interpolate(torch.eye(small)[None], large, mode="linear", align_corners=align_corners)[0].T
     padded = F.pad(upsample, (0, 0, 1, 1))
     return torch.stack([padded[shift : shift + large] for shift in range(3)])

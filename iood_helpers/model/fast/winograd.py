@@ -34,14 +34,14 @@ def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
 
     Parameters
     ----------
-    x
+    x : Tensor
         (N, C, H, W), fastest with channels last in memory.
-    weight
+    weight : Tensor
         (O, C, 3, 3).
 
     Returns
     -------
-    torch.Tensor
+    Tensor
         (N, O, H, W), with channels last in memory.
     """
     n, inputs, height, width = x.shape

@@ -2,7 +2,7 @@
 
 Training tools put objects of their own beside the weights (loggers, configs, numbers of NumPy). Each becomes an inert
 stand-in that keeps what it was given and can do nothing. Stricter than ``torch.load(weights_only=True)``, which refuses
-such files, and bounded: no opcode takes more time or memory than its own length asks for.
+such files, and bounded: no opcode takes more time or memory than its own length justifies.
 
 Source: the opcodes of ``pickle.py``; storages and tensors as ``torch/serialization.py`` and ``torch/_utils.py`` write
 them.
@@ -16,12 +16,13 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import torch
 
 from ..errors import CheckpointError
 
+_pickle: Any = pickle  # type checkers do not know its private parts
 MAX_OPCODES = 500_000
 """Steps of a pickle: weights of an XL model with their optimizer take about 150 000."""
 MAX_PICKLE = 1 << 28
@@ -39,27 +40,14 @@ DTYPES = {
 }
 DANGEROUS = (
     *("os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "pty", "runpy", "importlib", "ctypes", "code"),
-    *(
-        "commands",
-        "webbrowser",
-        "pickle",
-        "marshal",
-        "types",
-        "inspect",
-        "io",
-        "_io",
-        "asyncio",
-        "multiprocessing",
-        "operator",
-    ),
+    *("commands", "webbrowser", "pickle", "marshal", "types", "inspect", "io", "_io", "asyncio", "multiprocessing"),
+    "operator",
 )
 """Modules that no training tool puts into a checkpoint; a file that names one is refused, though nothing would run."""
 DANGEROUS_BUILTINS = ("eval", "exec", "compile", "__import__", "open", "input", "breakpoint", "globals", "vars")
 MAX_CLASSES = 10_000
 MAX_NAME = 1000
 MAX_DIMENSIONS = 64
-
-
 PLAIN = (str, bytes, int, float, torch.dtype, type, type(None))
 
 
@@ -87,14 +75,14 @@ class StandIn:
         self._parts[0][key] = value
 
     def append(self, value: Any) -> None:
-        """Lists and sets of other people end here."""
+        """Items of foreign lists and sets are dropped."""
 
     extend = add = append
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where the numbers of a tensor are; :meth:`iood_helpers.model.torch_files.TorchFile.read` fetches them."""
+    """Where the numbers of a tensor are; :meth:`iood_helpers.model.torch_format.TorchFile.read` fetches them."""
 
     dtype: torch.dtype
     key: str
@@ -106,6 +94,8 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class Storage:
+    """A run of numbers in the file, which tensors show parts of."""
+
     dtype: torch.dtype
     key: str
     numel: int
@@ -125,24 +115,16 @@ def _tensor(storage: Storage | StandIn, offset: int, size: tuple, stride: tuple,
     return StoredTensor(storage.dtype, storage.key, storage.numel, offset, tuple(size), tuple(stride))
 
 
-def _parameter(data: StoredTensor | StandIn, *_: Any) -> StoredTensor | StandIn:
-    return data
-
-
 def _of_type(rebuild: Callable, kind: Any, arguments: tuple, *_: Any) -> StoredTensor | StandIn:
-    """A tensor that somebody gave an attribute; subclasses of tensors are not read."""
+    """A tensor with attributes of its own; subclasses of tensors are not read."""
     if rebuild is _tensor and getattr(kind, "named", "") in ("torch._tensor.Tensor", "torch.Tensor"):
         return _tensor(*arguments[:8])
     return StandIn()
 
 
-def _ordered_dict() -> dict:
-    return {}
-
-
 def _size(numbers: tuple = ()) -> tuple:
     if not isinstance(numbers, tuple):
-        raise pickle.UnpicklingError("a size that is no tuple")
+        raise pickle.UnpicklingError("a size that is not a tuple")
     return numbers
 
 
@@ -165,24 +147,28 @@ def _with_keys(load: Callable, step: int) -> Callable:
     return checked
 
 
-class Unpickler(pickle._Unpickler):
+class Unpickler(_pickle._Unpickler):
     """Python's own slow unpickler: its memo is a dictionary, where the fast one's grows to the largest index named."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Callable]] = dict(_pickle._Unpickler.dispatch)
 
     def __init__(self, stream: BinaryIO, path: Path) -> None:
         super().__init__(stream, encoding="utf-8", errors="replace")
-        self._path, self._classes = path, {}
+        self._path = path
+        self._classes: dict[tuple[str, str], type[StandIn]] = {}
 
     def _bounded_read(self, size: int) -> bytes:
         """Memory is taken before a file turns out to be shorter."""
         return self._file_read(size) if size <= MAX_PICKLE else b""
 
     def load(self) -> Any:
-        self._unframer = pickle._Unframer(self._bounded_read, self._file_readline)
+        """The content of one pickle."""
+        self._unframer = _pickle._Unframer(self._bounded_read, self._file_readline)
         self.read, self.readinto = self._unframer.read, self._unframer.readinto
         self.readline = self._unframer.readline
-        self.metastack, self.stack, self.proto = [], [], 0
+        self.metastack: list[list] = []
+        self.stack: list[Any] = []
+        self.proto = 0
         self.append = self.stack.append
         for _ in range(MAX_OPCODES):
             key = self.read(1)
@@ -190,11 +176,12 @@ class Unpickler(pickle._Unpickler):
                 raise EOFError
             try:
                 self.dispatch[key[0]](self)
-            except pickle._Stop as stop:
+            except _pickle._Stop as stop:
                 return stop.value
         raise CheckpointError(f"The checkpoint {self._path} holds a pickle without an end; ask for the weights alone.")
 
     def find_class(self, module: str, name: str) -> Any:
+        """What stands for a global: a function of this module, a type of number, or a stand-in; nothing is imported."""
         if len(module) + len(name) > MAX_NAME:
             raise pickle.UnpicklingError("a class with a name of a thousand letters")
         known = _KNOWN.get((module, name))
@@ -215,6 +202,7 @@ class Unpickler(pickle._Unpickler):
         return self._classes[module, name]
 
     def persistent_load(self, pid: Any) -> Storage | StandIn:
+        """The storage that a reference names."""
         kind, dtype, key, _, numel = pid[:5]
         if isinstance(dtype, type) and issubclass(dtype, StandIn):
             return dtype()  # quantized or complex numbers
@@ -246,7 +234,7 @@ class Unpickler(pickle._Unpickler):
         self.append(self._call(maker, (keywords, *arguments[:4])))
 
     def _build(self) -> None:
-        """State goes to stand-ins only; whatever else it is given to, is left as it is."""
+        """State goes to stand-ins only; any other object is left as it is."""
         state = self.stack.pop()
         if isinstance(self.stack[-1], StandIn):
             self.stack[-1].keep(state)
@@ -266,21 +254,21 @@ class Unpickler(pickle._Unpickler):
         pickle.BUILD[0]: _build,
         pickle.SETITEM[0]: _setitem,
         pickle.BYTEARRAY8[0]: _bytearray,
-        pickle.SETITEMS[0]: _with_keys(pickle._Unpickler.load_setitems, 2),
-        pickle.DICT[0]: _with_keys(pickle._Unpickler.load_dict, 2),
-        pickle.ADDITEMS[0]: _with_keys(pickle._Unpickler.load_additems, 1),
-        pickle.FROZENSET[0]: _with_keys(pickle._Unpickler.load_frozenset, 1),
+        pickle.SETITEMS[0]: _with_keys(_pickle._Unpickler.load_setitems, 2),
+        pickle.DICT[0]: _with_keys(_pickle._Unpickler.load_dict, 2),
+        pickle.ADDITEMS[0]: _with_keys(_pickle._Unpickler.load_additems, 1),
+        pickle.FROZENSET[0]: _with_keys(_pickle._Unpickler.load_frozenset, 1),
     }
     for _code in (pickle.EXT1, pickle.EXT2, pickle.EXT4):  # a registry of classes that no file of PyTorch uses
         del dispatch[_code[0]]
 
 
 _KNOWN: dict[tuple[str, str], Callable] = {
-    ("collections", "OrderedDict"): _ordered_dict,
+    ("collections", "OrderedDict"): lambda: {},
     ("torch", "Size"): _size,
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
-    ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
+    ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+    ("torch._utils", "_rebuild_parameter_with_state"): lambda data, *_: data,
     ("torch._tensor", "_rebuild_from_type_v2"): _of_type,
 }

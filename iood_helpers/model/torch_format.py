@@ -1,4 +1,4 @@
-"""Files of ``torch.save``: their content without their tensors, which are fetched when asked for.
+"""The format of ``torch.save``: content first, tensors only when they are read.
 
 Source: the zip layout and the older one as ``torch/serialization.py`` writes them.
 """
@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .unpickling import MAX_PICKLE, StandIn, Storage, StoredTensor, Unpickler
+from .safe_pickle import MAX_PICKLE, StandIn, Storage, StoredTensor, Unpickler
 
 MAX_GIB = 16
 """Largest checkpoint that is read; ``IOOD_MAX_CHECKPOINT_GB`` sets another limit."""
 MAX_REUSE = 4
-"""How often the numbers of a file may be named on average, as tied weights are; 32 GB could hide in 1 MB otherwise."""
+"""How often tensors may use each stored number on average, as tied weights do; 1 MB could become 32 GB otherwise."""
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -34,9 +34,9 @@ class TorchFile:
 
     Attributes
     ----------
-    content
-        What was saved, with :class:`~iood_helpers.model.unpickling.StoredTensor` for tensors and
-        :class:`~iood_helpers.model.unpickling.StandIn` for foreign objects.
+    content : object
+        What was saved, with :class:`~iood_helpers.model.safe_pickle.StoredTensor` for tensors and
+        :class:`~iood_helpers.model.safe_pickle.StandIn` for foreign objects.
     """
 
     def __init__(self, content: Any, fetch: Callable[[str, int], Tensor], size: int) -> None:
@@ -71,13 +71,13 @@ def max_bytes() -> float:
     Raises
     ------
     CheckpointError
-        If ``IOOD_MAX_CHECKPOINT_GB`` is no number.
+        If ``IOOD_MAX_CHECKPOINT_GB`` is not a number.
     """
-    said = os.environ.get("IOOD_MAX_CHECKPOINT_GB") or MAX_GIB
+    limit = os.environ.get("IOOD_MAX_CHECKPOINT_GB") or MAX_GIB
     try:
-        return float(said) * 2**30
+        return float(limit) * 2**30
     except ValueError:
-        raise CheckpointError(f"IOOD_MAX_CHECKPOINT_GB is {said!r}; give a number of GiB, 16 for example.") from None
+        raise CheckpointError(f"IOOD_MAX_CHECKPOINT_GB is {limit!r}; give a number of GiB, 16 for example.") from None
 
 
 @contextmanager
@@ -106,13 +106,13 @@ _DAMAGE = (
     *(pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError, struct.error, ValueError, TypeError, LookupError),
     *(AttributeError, AssertionError, OverflowError, RecursionError, NotImplementedError, RuntimeError, MemoryError),
 )
-"""What a damaged pickle or zip makes of the code that reads it."""
+"""Errors that a damaged pickle or zip causes in the code that reads it."""
 
 
-def _filled(size: int, read: Callable[[memoryview], int]) -> Tensor:
-    """Bytes of a storage, in memory aligned as PyTorch aligns its own."""
+def _filled(size: int, stream: Any) -> Tensor:
+    """The next bytes of a stream, in memory aligned as PyTorch aligns its own."""
     content = torch.empty(size, dtype=torch.uint8)
-    if size and read(memoryview(content.numpy())) != size:
+    if size and stream.readinto(content.numpy().data) != size:
         raise EOFError
     return content
 
@@ -133,7 +133,7 @@ def _open_zip(stream: BinaryIO, path: Path) -> TorchFile:
         if info.file_size != size:
             raise EOFError
         with archive.open(info) as member:
-            content = _filled(size, member.readinto)
+            content = _filled(size, member)
             if member.read(1):  # the CRC is checked where the end is met
                 raise EOFError
         return content
@@ -157,7 +157,7 @@ def _open_legacy(stream: BinaryIO, path: Path) -> TorchFile:
         if size != stored:
             raise EOFError
         stream.seek(place)
-        return _filled(size, stream.readinto)
+        return _filled(size, stream)
 
     return TorchFile(content, fetch, path.stat().st_size)
 
@@ -179,7 +179,7 @@ def _big_endian(path: Path) -> CheckpointError:
 
 
 class _LegacyUnpickler(Unpickler):
-    """Notes the bytes per number of each storage, which the older layout does not repeat."""
+    """Keeps the bytes per number of each storage, which the older layout does not repeat."""
 
     def __init__(self, stream: BinaryIO, path: Path) -> None:
         super().__init__(stream, path)

@@ -80,7 +80,7 @@ def prepare(folder: Path) -> dict:
     place = folder / "intact"
     _write(material, place)
     sample_pixels(np.zeros((400, 400), np.uint8), 100)  # what is compiled late, is now
-    material["results"] = {name: door(place) for name, door in DOORS.items()}
+    material["results"] = {name: entry(place) for name, entry in ENTRIES.items()}
     return material
 
 
@@ -94,7 +94,7 @@ def _write(material: dict, folder: Path) -> None:
         path.write_bytes(content)
 
 
-DOORS = {
+ENTRIES = {
     "inspect": lambda f: inspect_submission(f / "sent.tar"),
     "evaluate": lambda f: evaluate_submission(f / "truth.tar", f / "sent.tar", f / "samples.tar", progress=False),
     "sample": lambda f: sample_ground_truth(f / "truth.tar", f / "out.tar", progress=False).read_bytes(),
@@ -132,7 +132,7 @@ def make(material: dict, rng: Random, folder: Path) -> Case:
     if kind == "pair":
         return _pair(material, rng, folder)
     _write(material, folder)
-    door = "encode" if kind == "tree" else rng.choice(list(DOORS))
+    entry = "encode" if kind == "tree" else rng.choice(list(ENTRIES))
     exact = None
     if kind == "tree":
         path = folder / "tree" / rng.choice(list(material["tree"]))
@@ -140,12 +140,12 @@ def make(material: dict, rng: Random, folder: Path) -> Case:
         path.write_bytes(content)
         names = (path.name, path.stem.replace("_pred", "").replace("_conf", "").removesuffix(IMAGE))
     else:
-        which = rng.choice(_ARCHIVES[door])
+        which = rng.choice(_ARCHIVES[entry])
         path = folder / f"{which}.tar"
         if kind == "bytes":
             content, what = damaged(path.read_bytes(), rng, material["sent.tar"])
             # samples have no checksum: only where the ground truth is at hand can they be judged
-            exact = material["results"][door] if which != "samples" or door == "evaluate" else None
+            exact = material["results"][entry] if which != "samples" or entry == "evaluate" else None
             # A header's checksum is a sum, whatever the order; and an archive without some of its blocks, or with
             # zeros to its end, can be an intact one of fewer files.
             if any(fault in what for fault in ("exchange", "drop", "blank")):
@@ -160,14 +160,14 @@ def make(material: dict, rng: Random, folder: Path) -> Case:
             damage = _picture if member.endswith(".png") else damaged
             files[member], what = damage(files[member], rng)
             content = tar_of(files)
-            exact = material["results"][door] if which != "samples" and damage is damaged else None
+            exact = material["results"][entry] if which != "samples" and damage is damaged else None
         path.write_bytes(content)
         names = (path.name, FOLDER, "extra")
 
     def check(found):
         if exact is not None:
-            demand(_same(found, exact), f"a damaged archive gives other results at {door}")
-        if door == "evaluate":
+            demand(_same(found, exact), f"a damaged archive gives other results at {entry}")
+        if entry == "evaluate":
             flat = [number for value in found.values() for number in (value if isinstance(value, list) else [value])]
             demand(
                 all(-1 <= number <= 10 or math.isnan(number) for number in flat if number is not None),
@@ -175,11 +175,11 @@ def make(material: dict, rng: Random, folder: Path) -> Case:
             )
 
     return Case(
-        f"{door} of {kind}: {what} in {path.name}",
+        f"{entry} of {kind}: {what} in {path.name}",
         names,
-        lambda: DOORS[door](folder),
+        lambda: ENTRIES[entry](folder),
         check,
-        writes=door in ("sample", "encode"),
+        writes=entry in ("sample", "encode"),
     )
 
 

@@ -1,4 +1,4 @@
-"""A door of our own that fails in every way: each case has to be reported, or the other doors prove nothing."""
+"""A loader of our own that fails in every way: each case has to be reported, or the other loaders prove nothing."""
 
 from __future__ import annotations
 

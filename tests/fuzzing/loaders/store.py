@@ -23,7 +23,7 @@ COLUMNS = ("embeddings", "label", "predicted", "image", "pixel", "confidence")
 
 def prepare(folder: Path) -> dict:
     chance = np.random.default_rng(0)
-    store = EmbeddingStore.create(folder / "store", 3, {"a": 1, "per": "label"})
+    store = EmbeddingStore.open_or_create(folder / "store", 3, {"a": 1, "per": "label"})
     for name, number in (("one", 300), ("two", 17)):
         store.append(
             name,

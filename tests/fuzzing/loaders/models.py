@@ -27,7 +27,7 @@ def prepare(folder: Path) -> dict:
     y = np.repeat(CLASSES, 60)
     x = (chance.normal(size=(len(y), WIDTH)) + y[:, None]).astype(np.float32)
     ClassKMeans(3, n_init=1).fit(x, y).calibrate(x, y).save(folder / "kmeans.safetensors")
-    ClassKMeans(2, n_init=1, spread="cluster").fit(x, y).save(folder / "plain.safetensors")
+    ClassKMeans(2, n_init=1).fit(x, y).save(folder / "plain.safetensors")
     PixelEmbedder((0, 2), "pca", dim=4, standardize=True).fit(x).save(folder / "pca.safetensors")
     PixelEmbedder(("decoder",), "random", dim=5).save(folder / "random.safetensors")
     PixelEmbedder((1,), standardize=True).fit(x).save(folder / "standard.safetensors")
@@ -151,7 +151,7 @@ def _arrays(original: bytes, rng: Random) -> tuple[bytes, str]:
                 "centers.x",
                 "centers.",
                 "centers",
-                "spreads.5",
+                "counts.5",
                 "quantiles.-2",
                 "quantiles.7",
                 "transform",
