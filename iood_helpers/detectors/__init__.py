@@ -2,6 +2,7 @@
 
 from ..renamed import old_names
 from .base import Detector, FeatureBank, as_confidence, moments, smoothed, stored_bytes
+from .comparison import Comparison
 from .distances import (
     KMeansDistance,
     Mahalanobis,
@@ -14,6 +15,7 @@ from .ensemble import Ensemble
 from .logits import Energy, Entropy, LogOdds, MaxLogit, MaxSoftmax, StandardizedMaxLogit
 
 __all__ = [
+    "Comparison",
     "Detector",
     "Energy",
     "Ensemble",
