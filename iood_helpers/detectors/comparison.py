@@ -38,12 +38,12 @@ class Comparison:
 
     def __init__(self, detectors: Mapping[str, Detector]) -> None:
         self.detectors = dict(detectors)
-        names = {id(one): name for name, one in self.detectors.items()}
-        ensembles = {name: one for name, one in self.detectors.items() if isinstance(one, Ensemble)}
-        self._single = {name: one for name, one in self.detectors.items() if name not in ensembles}
-        if not all(names.get(id(part)) in self._single for one in ensembles.values() for part in one.detectors):
+        self._ensembles = {name: one for name, one in self.detectors.items() if isinstance(one, Ensemble)}
+        self._single = {name: one for name, one in self.detectors.items() if not isinstance(one, Ensemble)}
+        names = {id(one): name for name, one in self._single.items()}
+        if not all(id(part) in names for one in self._ensembles.values() for part in one.detectors):
             raise RefinementError("An ensemble adds up a detector that does not take part; add that one, too.")
-        self._parts = {name: [names[id(part)] for part in one.detectors] for name, one in ensembles.items()}
+        self._parts = {name: [names[id(part)] for part in one.detectors] for name, one in self._ensembles.items()}
 
     def fit(self, bank: FeatureBank, predictions: Iterable[Prediction]) -> Comparison:
         """Fit every detector, and learn the moments of its maps.
@@ -65,7 +65,7 @@ class Comparison:
             for name, one in self._single.items():
                 maps[name].append(one.score(prediction))
         for name, parts in self._parts.items():
-            ensemble = self.detectors[name].scale([maps[part] for part in parts])
+            ensemble = self._ensembles[name].scale([maps[part] for part in parts])
             maps[name] = [ensemble.combine(each) for each in zip(*(maps[part] for part in parts), strict=True)]
         self.moments_ = {name: moments(maps[name]) for name in self.detectors}
         self._score_seconds, self._images = dict.fromkeys(self._single, 0.0), 0
@@ -79,7 +79,7 @@ class Comparison:
             maps[name] = one.score(prediction)
             self._score_seconds[name] += time.perf_counter() - start
         for name, parts in self._parts.items():
-            maps[name] = self.detectors[name].combine([maps[part] for part in parts])
+            maps[name] = self._ensembles[name].combine([maps[part] for part in parts])
         self._images += 1
         return {name: maps[name] for name in self.detectors}
 
