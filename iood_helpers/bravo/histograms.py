@@ -132,7 +132,7 @@ def bin_sums(correct: np.ndarray, wrong: np.ndarray, bins: int = ECE_BINS) -> Bi
 
 
 def calibration_error(sums: BinSums) -> np.ndarray:
-    """Expected calibration error: sum over bins of (share of pixels) x |accuracy - mean confidence|.
+    """Expected calibration error: sum over bins of (share of pixels) x ``abs(accuracy - mean confidence)``.
 
     Parameters
     ----------
