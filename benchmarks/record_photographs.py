@@ -29,13 +29,13 @@ def report(run: Path) -> str:
     record = json.loads((run / "run.json").read_text())
     model = read_metrics(run, "01_load_checkpoint")
     refined = read_metrics(run, "05_refine_confidences")
-    rivals = json.loads((run / "rivals.json").read_text())
+    compared = json.loads((run / "detectors.json").read_text())
     keys = ("auroc_ood", "auprc_ood", "fpr95_ood")
     methods = ("raw", "published", "calibrated", "fused")
     found = [[m, *(f"{refined[f'{m}_{k}']:.3f}" for k in keys), f"{refined[f'{m}_ece']:.3f}"] for m in methods]
-    order = sorted(rivals["smoothed"], key=lambda name: -rivals["smoothed"][name]["ood_hmean"])
+    order = sorted(compared["smoothed"], key=lambda name: -compared["smoothed"][name]["ood_hmean"])
     scores = [
-        [name, *(f"{rivals['smoothed'][name][k]:.3f}" for k in keys), f"{rivals['plain'][name]['auprc_ood']:.3f}"]
+        [name, *(f"{compared['smoothed'][name][k]:.3f}" for k in keys), f"{compared['plain'][name]['auprc_ood']:.3f}"]
         for name in order
     ]
     return "\n\n".join(
@@ -44,8 +44,8 @@ def report(run: Path) -> str:
             f"mean IoU of the network on its validation split: {model['miou']:.3f}.",
             "**Refinements**",
             table(["confidence", "AUROC", "AUPRC", "FPR95", "ECE on CamVid test"], found),
-            "**Scores**, averaged over neighbours, best first",
-            table(["score", "AUROC", "AUPRC", "FPR95", "AUPRC plain"], scores),
+            "**Detectors**, averaged over neighbours, best first",
+            table(["detector", "AUROC", "AUPRC", "FPR95", "AUPRC plain"], scores),
         ]
     )
 

@@ -9,6 +9,7 @@ import sys
 
 import measuring
 import pytest
+import record_photographs
 import run as benchmarks
 from conftest import ROOT
 
@@ -45,6 +46,15 @@ def test_the_picture_shows_every_step(tmp_path):
     drawn = (tmp_path / "speed.svg").read_text()
     for words in ("InternImage-T + UPerNet", "InternImage-XL + UPerNet", "+ faster", "2.0 s"):
         assert f"<!-- {words}" in drawn or f"<!--  {words}" in drawn, words
+
+
+def test_a_run_becomes_tables_of_rules_and_detectors(chain):
+    text = record_photographs.report(chain)
+    detectors = json.loads((chain / "detectors.json").read_text())
+    for name, row in detectors["smoothed"].items():
+        found, plain = f"{row['auroc_ood']:.3f} | {row['auprc_ood']:.3f} | ", detectors["plain"][name]["auprc_ood"]
+        assert f"| {name} | {found}{row['fpr95_ood']:.3f} | {plain:.3f} |" in text
+    assert "| raw | " in text and "| fused | " in text and "all three" in detectors["smoothed"]
 
 
 def test_a_script_that_fails_is_shown(monkeypatch, tmp_path):

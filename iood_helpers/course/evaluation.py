@@ -1,8 +1,8 @@
-"""Refinement rules side by side on one split: counts for the metrics, false alarms, and predictions on disk."""
+"""Refinement rules and other confidence maps side by side: counts for metrics, false alarms, predictions on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +10,18 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..bravo.accumulator import BravoAccumulator
+from ..bravo.protocol import metrics_of
+from ..bravo.statistics import resampled_metrics
 from ..bravo.submission import write_prediction
-from ..datasets.loading import load_dataset
+from ..datasets.loading import Sample, load_dataset
 from ..method.distances import Distances
 from ..method.embedder import PixelEmbedder
 from ..method.kmeans import ClassKMeans
 from ..method.refinement import CalibratedRule, PublishedRule
-from ..model.segmenter import Segmenter
+from ..model.segmenter import Prediction, Segmenter
+
+Maps = Callable[[Prediction, Sample], Iterable[tuple[Hashable, np.ndarray]]]
+"""Gives the confidence maps (H, W) of one image as pairs with a name, one after another: one is in memory at a time."""
 
 
 class Evaluation(NamedTuple):
@@ -75,3 +80,90 @@ def evaluate_rules(
             if tree is not None:
                 write_prediction(Path(tree) / name, split, sample.name, prediction.classes, confidence)
     return Evaluation(counts, {name: float(np.mean(shares)) if shares else np.nan for name, shares in flagged.items()})
+
+
+class MapEvaluation(NamedTuple):
+    """What one confidence map is worth on some splits.
+
+    Attributes
+    ----------
+    counts : list of BravoAccumulator
+        All images of each split.
+    draws : numpy.ndarray
+        OOD AUPRC (mean over the splits) of test sets drawn from the images with replacement, (draws,).
+    """
+
+    counts: list[BravoAccumulator]
+    draws: np.ndarray
+
+
+def evaluate_maps(
+    maps: Maps,
+    splits: Sequence[str],
+    segmenter: Segmenter,
+    *,
+    root: str | Path | None = None,
+    limit: int | None = None,
+    draws: int = 0,
+    seed: int = 0,
+) -> dict[Hashable, MapEvaluation]:
+    """Evaluate several confidence maps on the same splits; the network sees every image once.
+
+    Parameters
+    ----------
+    maps : callable
+        Confidence maps of one image; see :data:`Maps`. Every image has the same names.
+    splits : sequence of str
+        With ``draws``, such as have unknown objects.
+    segmenter : Segmenter
+    root, limit
+        As for ``load_dataset``.
+    draws, seed : int
+        As for ``resampled_metrics``: all maps meet the same draws. With draws, the counts of each image of one split
+        are in memory (1.6 MB for each map).
+
+    Raises
+    ------
+    MetricsError
+        With draws, if a split has fewer than two images or no unknown object.
+    """
+    counts: dict[Hashable, list[BravoAccumulator]] = {}
+    drawn: dict[Hashable, list[np.ndarray]] = {}
+    for split in splits:
+        images: dict[Hashable, list[BravoAccumulator]] = {}
+        for image in count_maps(maps, split, segmenter, root=root, limit=limit):
+            for name, one in image.items():
+                each = images.setdefault(name, [])
+                if each and not draws:
+                    each[0].merge(one)
+                else:
+                    each.append(one)
+        for name, each in images.items():
+            counts.setdefault(name, []).append(BravoAccumulator.total(each))
+            if draws:
+                resampled = resampled_metrics(each, draws, seed, semantic=False, ood=True)
+                drawn.setdefault(name, []).append(resampled["auprc_ood"])
+    return {name: MapEvaluation(each, np.mean(drawn.get(name, [[]]), axis=0)) for name, each in counts.items()}
+
+
+def count_maps(
+    maps: Maps, split: str, segmenter: Segmenter, *, root: str | Path | None = None, limit: int | None = None
+) -> Iterator[dict[Hashable, BravoAccumulator]]:
+    """Counts of each image of a split, one after another, by the name of the map; parameters as of `evaluate_maps`."""
+    for sample in tqdm(load_dataset(split, root=root, limit=limit), desc=split):
+        prediction = segmenter.predict(sample.image())
+        label, invalid, void = sample.label(), sample.invalid(), sample.void()
+        yield {
+            name: BravoAccumulator(split).update(label, invalid, prediction.classes, confidence, void)
+            for name, confidence in maps(prediction, sample)
+        }
+
+
+def mean_metrics(counts: Iterable[BravoAccumulator]) -> dict[str, float]:
+    """Mean over splits of each metric, over those splits of which the protocol asks it and whose labels allow it."""
+    rows: list[dict] = []
+    for one in counts:
+        groups = metrics_of(one.name or "", labelled=one.labelled, unknown=bool(one.invalid.any()))
+        rows.append(one.compute(*groups) if any(groups) else {})
+    keys = dict.fromkeys(key for row in rows for key in row if key != "iou_valid")
+    return {key: float(np.mean([row[key] for row in rows if key in row])) for key in keys}

@@ -1,7 +1,8 @@
 """Other ways to score how unusual a pixel is, all with one signature."""
 
 from ..renamed import old_names
-from .base import Detector, FeatureBank, as_confidence, moments, smoothed, stored_bytes
+from .base import Detector, FeatureBank, Untrained, as_confidence, moments, smoothed, stored_bytes
+from .comparison import Comparison
 from .distances import (
     KMeansDistance,
     Mahalanobis,
@@ -14,6 +15,7 @@ from .ensemble import Ensemble
 from .logits import Energy, Entropy, LogOdds, MaxLogit, MaxSoftmax, StandardizedMaxLogit
 
 __all__ = [
+    "Comparison",
     "Detector",
     "Energy",
     "Ensemble",
@@ -28,6 +30,7 @@ __all__ = [
     "NearestNeighborGuidance",
     "PerImageClustering",
     "StandardizedMaxLogit",
+    "Untrained",
     "ViM",
     "as_confidence",
     "moments",

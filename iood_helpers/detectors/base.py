@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from ..method.embedder import Level, PixelEmbedder
 
 if TYPE_CHECKING:
-    from ..method.store import Embeddings
+    from ..method.store import EmbeddingStore
     from ..model.segmenter import Prediction
 
 
@@ -49,44 +49,49 @@ class FeatureBank:
     calibration_images: Sequence[Prediction] = ()
 
     @classmethod
-    def from_rows(
+    def from_stores(
         cls,
-        rows: Embeddings,
-        calibration_rows: Embeddings,
-        widths: Mapping[Level | str, int],
+        store: EmbeddingStore,
+        calibration_store: EmbeddingStore,
         levels: Sequence[Level],
+        n_per_class: int | None = None,
+        seed: int = 0,
         *,
         standardize: bool = True,
-        calibration_images: Sequence[Prediction] = (),
     ) -> FeatureBank:
-        """Bank for some levels from rows that hold more.
+        """Bank for some levels from stores of raw vectors; no other columns are read.
 
         Parameters
         ----------
-        rows, calibration_rows : Embeddings
-            Raw vectors of pixels to fit on and to calibrate on.
-        widths : mapping of level to int
-            Numbers that each level has in these vectors, in their order; "decoder" and "logits" must be among them.
+        store, calibration_store : EmbeddingStore
+            Pixels to fit on, with "decoder" and "logits" among their levels, and pixels to calibrate on.
         levels : sequence of int or str
-            Levels that the distances use, in the order of ``widths``.
+            Levels that the distances use.
+        n_per_class, seed : int
+            As for ``EmbeddingStore.load``.
         standardize : bool, default=True
             Whether each channel is standardised.
-        calibration_images : sequence of Prediction
-            As above.
+
+        Raises
+        ------
+        EmbeddingError
+            As ``EmbeddingStore.load``.
         """
-        ends = np.cumsum(list(widths.values()))
-        columns = {level: np.arange(end - widths[level], end) for level, end in zip(widths, ends, strict=True)}
-        chosen = np.concatenate([columns[level] for level in levels])
-        embedder = PixelEmbedder(levels, standardize=standardize).fit(rows.embeddings[:, chosen])
+        wanted = list(dict.fromkeys((*levels, "decoder", "logits")))
+        rows = store.load(n_per_class, seed, levels=wanted)
+        ends = np.cumsum([store.widths[level] for level in wanted])
+        columns = dict(zip(wanted, np.split(rows.embeddings, ends[:-1], axis=1), strict=True))
+        raw = np.concatenate([columns[level] for level in levels], axis=1)
+        embedder = PixelEmbedder(levels, standardize=standardize).fit(raw)
+        calibration = calibration_store.load(n_per_class, seed, levels=levels)
         return cls(
             embedder=embedder,
-            vectors=embedder.apply(rows.embeddings[:, chosen]),
+            vectors=embedder.apply(raw),
             label=rows.label,
-            decoder=rows.embeddings[:, columns["decoder"]],
-            logits=rows.embeddings[:, columns["logits"]],
-            calibration_vectors=embedder.apply(calibration_rows.embeddings[:, chosen]),
-            calibration_predicted=calibration_rows.predicted,
-            calibration_images=calibration_images,
+            decoder=columns["decoder"].copy(),  # a view would keep all columns
+            logits=columns["logits"].copy(),
+            calibration_vectors=embedder.apply(calibration.embeddings),
+            calibration_predicted=calibration.predicted,
         )
 
 

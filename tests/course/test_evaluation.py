@@ -10,8 +10,10 @@ from conftest import make_prediction
 
 from iood_helpers import ClassKMeans, PixelEmbedder, load_dataset, refine_confidence
 from iood_helpers.bravo.accumulator import BravoAccumulator
+from iood_helpers.bravo.statistics import resampled_metrics
 from iood_helpers.bravo.submission import read_prediction
-from iood_helpers.course.evaluation import evaluate_rules
+from iood_helpers.course.evaluation import count_maps, evaluate_maps, evaluate_rules, mean_metrics
+from iood_helpers.errors import MetricsError
 from iood_helpers.method.refinement import FusedRule, PublishedRule
 
 
@@ -39,3 +41,53 @@ def test_rules_side_by_side(tmp_path):
         for key in ("correct", "wrong", "invalid"):
             np.testing.assert_array_equal(getattr(counts[name], key), getattr(wanted, key))
         assert name == "raw" or 0 < flagged[name] == pytest.approx(np.mean(shares))
+
+
+def stand_in():
+    """Segmenter that gives random predictions, the same ones at each use."""
+    number = iter(range(100))
+    return SimpleNamespace(predict=lambda image: make_prediction(next(number), image.shape[:2]))
+
+
+def two_maps(prediction, sample):
+    yield "raw", prediction.confidence
+    yield ("oracle", 1), np.where(sample.invalid(), 0, prediction.confidence)
+
+
+def test_maps_side_by_side():
+    splits = ["mini/synobjs", "mini/SMIYC"]
+    found = evaluate_maps(two_maps, splits, stand_in(), limit=3)
+    assert list(found) == ["raw", ("oracle", 1)] and found["raw"].draws.size == 0
+    segmenter = stand_in()
+    for number, split in enumerate(splits):
+        images = list(count_maps(two_maps, split, segmenter, limit=3))
+        assert len(images) == 3
+        for name, result in found.items():
+            whole = BravoAccumulator.total(image[name] for image in images)
+            assert result.counts[number].name == split and result.counts[number].images == 3
+            for key in ("correct", "wrong", "invalid"):
+                np.testing.assert_array_equal(getattr(result.counts[number], key), getattr(whole, key))
+    assert mean_metrics(found["oracle", 1].counts)["auprc_ood"] == pytest.approx(1)
+
+
+def test_maps_meet_the_same_draws():
+    splits = ["mini/synobjs", "mini/SMIYC"]
+    found = evaluate_maps(two_maps, splits, stand_in(), limit=3, draws=7, seed=2)
+    segmenter, wanted = stand_in(), []
+    for split in splits:
+        images = [image["raw"] for image in count_maps(two_maps, split, segmenter, limit=3)]
+        wanted.append(resampled_metrics(images, 7, 2, semantic=False, ood=True)["auprc_ood"])
+    np.testing.assert_allclose(found["raw"].draws, np.mean(wanted, axis=0))
+    assert (found["oracle", 1].draws > found["raw"].draws).all()
+    with pytest.raises(MetricsError, match="invalid"):
+        evaluate_maps(two_maps, ["mini/ACDCfog"], stand_in(), limit=2, draws=3)
+
+
+def test_means_are_over_the_splits_that_are_asked_for_a_metric():
+    found = evaluate_maps(two_maps, ["mini/synobjs", "mini/SMIYC", "mini/ACDCfog"], stand_in(), limit=2)
+    counts = found["raw"].counts
+    rows = [one.compute(semantic=True, ood=number < 2) for number, one in enumerate(counts)]
+    means = mean_metrics(counts)
+    assert means["auprc_ood"] == pytest.approx((rows[0]["auprc_ood"] + rows[1]["auprc_ood"]) / 2)
+    assert means["auroc_valid"] == pytest.approx((rows[0]["auroc_valid"] + rows[2]["auroc_valid"]) / 2)
+    assert "iou_valid" not in means and mean_metrics([BravoAccumulator("mini/SMIYC")]) == {}

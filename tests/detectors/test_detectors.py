@@ -29,7 +29,7 @@ from iood_helpers.detectors import (
 )
 from iood_helpers.errors import RefinementError
 from iood_helpers.method.embedder import PixelEmbedder
-from iood_helpers.method.store import Embeddings
+from iood_helpers.method.store import EmbeddingStore
 
 SIZE = (64, 96)
 
@@ -167,27 +167,33 @@ def test_guidance_is_the_textbook_formula(bank):
     assert score.score(p)[3, 5] == pytest.approx(-own * np.sort(cosine * energy[chosen])[-2:].mean(), rel=1e-4)
 
 
-def test_a_bank_slices_the_levels_it_is_asked_for(bank):
+def store(path, vectors, rng):
+    """Store of raw vectors of two images, with labels by turns."""
+    made = EmbeddingStore.open_or_create(path, {0: 3, 1: 4, "decoder": 4, "logits": 19}, {})
+    for name, part in zip("ab", np.array_split(vectors, 2), strict=True):
+        classes = rng.permutation(np.arange(len(part)) % 19).astype(np.uint8)
+        rows = {"embeddings": part, "label": classes, "predicted": classes[::-1]}
+        rows |= {"pixel": np.zeros((len(part), 2), np.int32), "confidence": np.ones(len(part), np.float32)}
+        made.append(name, rows)
+    made.finish()
+    return EmbeddingStore.open(path)
+
+
+def test_a_bank_reads_the_levels_it_is_asked_for(tmp_path):
     rng = np.random.default_rng(0)
-    widths = {0: 3, 1: 4, "decoder": 4, "logits": 19}
-    rows, calibration = (
-        Embeddings(
-            embeddings=rng.normal(2, 3, (n, 30)).astype(np.float32),
-            label=rng.integers(0, 19, n).astype(np.uint8),
-            predicted=rng.integers(0, 19, n).astype(np.uint8),
-            image=np.zeros(n, np.int32),
-            pixel=np.zeros((n, 2), np.int32),
-            confidence=np.ones(n, np.float32),
-        )
-        for n in (200, 80)
-    )
-    plain = FeatureBank.from_rows(rows, calibration, widths, (1, "decoder"), standardize=False)
-    np.testing.assert_array_equal(plain.vectors, rows.embeddings[:, 3:11])
-    np.testing.assert_array_equal(plain.calibration_vectors, calibration.embeddings[:, 3:11])
-    np.testing.assert_array_equal(plain.decoder, rows.embeddings[:, 7:11])
-    np.testing.assert_array_equal(plain.logits, rows.embeddings[:, 11:])
-    scaled = FeatureBank.from_rows(rows, calibration, widths, (1, "decoder"))
+    rows, calibration = (rng.normal(2, 3, (n, 30)).astype(np.float32) for n in (200, 80))
+    stores = store(tmp_path / "fit", rows, rng), store(tmp_path / "calibration", calibration, rng)
+    plain = FeatureBank.from_stores(*stores, (1, "decoder"), standardize=False)
+    np.testing.assert_array_equal(plain.vectors, rows[:, 3:11])
+    np.testing.assert_array_equal(plain.calibration_vectors, calibration[:, 3:11])
+    np.testing.assert_array_equal(plain.decoder, rows[:, 7:11])
+    np.testing.assert_array_equal(plain.logits, rows[:, 11:])
+    np.testing.assert_array_equal(plain.label, stores[0].load().label)
+    np.testing.assert_array_equal(plain.calibration_predicted, stores[1].load().predicted)
+    scaled = FeatureBank.from_stores(*stores, (0,), 4, seed=1)
+    assert np.bincount(scaled.label).tolist() == [4] * 19
     np.testing.assert_allclose(scaled.vectors.mean(0), 0, atol=1e-5)
+    assert scaled.vectors.shape[1] == 3 and scaled.logits.shape == (76, 19)
     p = make_prediction(9, size=SIZE)
     wanted = np.concatenate([p.features[1][:, 0, 0], p.decoder[:, 0, 0]])
     assert np.abs(plain.embedder.transform_grid(p)[0, 0] - wanted).max() < 1e-4
