@@ -24,7 +24,8 @@ ALLOWED = {
     "01": {"0.8", "0.9"},  # confidences that stand for any
     "05": {"0.5", "1.1", "0.0001", "85 %", "99 %"},  # what the published and the calibrated rule are made of
     "06": {"0.6933", "0.5621", "0.6208", "0.6934", "0.5710", "0.6263"},  # published results of the entry
-    "07": {"0.5", "0.8", "1.1", "0.6208", "0.6263"},  # what the published rule is made of, and its published results
+    "07": {"0.5", "0.8", "1.1", "0.6208", "0.6263", "95 %"},  # the published rule, its published results, intervals
+    "10": {"95 %"},  # intervals
 }
 """Decimals and percentages that may be typed, by notebook: settings and what others published, nothing measured."""
 
