@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from test_datasets import HEIGHT, WIDTH, colors, save
 
 from iood_helpers.datasets import load_dataset
 from iood_helpers.datasets.check import check, main
 from iood_helpers.datasets.encodings import COLORS, MAPILLARY_NAMES
 from iood_helpers.datasets.labels import CLASS_NAMES, LABEL_TABLES
+from iood_helpers.datasets.loading import DATASETS, VIRTUAL
 from iood_helpers.errors import DatasetError
 
 
@@ -378,3 +382,29 @@ def test_check_reads_parts_folders_of_the_user_and_as_many_as_asked(tmp_path):
     assert (report.complete, report.tried, report.usable) == (7, 3, 3)
     (report,) = check("mini/train-fit", None, limit=1)
     assert report.usable == 1 and report.labels == 1
+
+
+def test_the_book_lists_every_data_set_and_its_splits():
+    cells = re.findall(r"^\| (`[^|]+) \|", (ROOT / "book/datasets.md").read_text(), re.MULTILINE)
+    named = {first.partition("/")[0]: names for names in cells for first in re.findall(r"`(\w[^`]*)`", names)[:1]}
+    assert set(named) == set(DATASETS)
+    for name in set(DATASETS) - {"mini", "bravo", "masks"}:
+        text = " ".join(cell for cell in cells if cell.startswith(f"`{name}/"))
+        for split in set(DATASETS[name]) - set(VIRTUAL):
+            assert f"/{split}`" in text or "/" in split, (name, split)
+
+
+@pytest.fixture
+def real_root():
+    root = os.environ.get("IOOD_DATA")
+    if not root or not Path(root, "roadanomaly").is_dir():
+        pytest.skip("IOOD_DATA names no folder with roadanomaly/")
+    return root
+
+
+@pytest.mark.real_data
+def test_real_road_anomaly(real_root):
+    (report,) = check("roadanomaly", real_root)
+    assert report.usable == report.complete == report.masks in (30, 60) and not report.faults
+    assert report.sizes == {(720, 1280): report.usable}
+    assert 0.05 < report.pixels["anomaly"] / report.pixels.total() < 0.2
