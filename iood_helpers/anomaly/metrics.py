@@ -171,9 +171,7 @@ class AnomalyAccumulator:
     def _class_prior(self) -> np.ndarray:
         """How many anomalous and in-distribution pixels have each mean score of a class."""
         there = np.flatnonzero(self.pixels[:NUM_CLASSES].any(axis=1))
-        # in float32, so that classes of equal means are tied whatever the order of summation was
-        means = (self._sums[there] / self.pixels[there].sum(axis=1)).astype(np.float32)
-        places = np.unique(means, return_inverse=True)[1]
+        places = np.unique(self._sums[there] / self.pixels[there].sum(axis=1), return_inverse=True)[1]
         return np.stack([np.bincount(places, self.pixels[there, kind]) for kind in (1, 0)])
 
     def _of(self) -> str:

@@ -14,7 +14,7 @@ from .folders import find_images, read_list
 from .samples import Sample
 
 Places = tuple[tuple[str, str], ...]
-"""Patterns of a path, each with a word about the file that lies there; the first that exists is taken."""
+"""Patterns of a path, each with its encoding or overlay; the first file that exists is taken."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Tree:
     ----------
     folders : tuple of str
         Names that the folder of the data set may have below the root. The root itself is tried last, so that a user may
-        name either, unless ``images`` names no folder of its own.
+        name either; not so where ``images`` names no fixed folder.
     images : tuple of str
         Folders of the images; the first that exists is read, with all folders below it.
     ending : str
@@ -40,9 +40,9 @@ class Tree:
     withheld : bool
         Whether all labels may be absent, as where a benchmark keeps them; the same with all masks.
     unless : tuple of str
-        Endings of files in the folder of images that are none.
+        Endings of files in the folder of images that are not images.
     listing : str
-        A text file that chooses among the images by their file names, where it is there.
+        A text file of names; where it exists, only these images are taken.
     pictures : tuple of (path, overlay)
         Where the images lie, if those in ``images`` are masks; with the overlay to be added, or "".
     remedy : str
@@ -63,7 +63,7 @@ class Tree:
 
 
 class Missing(NamedTuple):
-    """A file of which another one lacks."""
+    """An image or mask without a file that belongs to it."""
 
     path: Path
     what: str

@@ -107,6 +107,15 @@ def test_merging_is_pooling_in_any_order(images, max_entries):
         assert parts[0].images == 1
 
 
+def test_what_was_counted_coarsely_stays_so_when_it_is_merged():
+    rng = np.random.default_rng(0)
+    many, few = ((rng.normal(size=(1, n)), rng.random((1, n)) < 0.5) for n in (3000, 20))
+    whole, one, other = (AnomalyAccumulator(max_entries=500) for _ in range(3))
+    whole.update(*few).update(*many)
+    assert one.update(*few).merge(other.update(*many)).compute() == whole.compute()
+    assert one._counts.dropped == whole._counts.dropped > 0
+
+
 def test_void_counts_nowhere():
     scores, anomaly, classes, void = image(3)
     assert void.any()
@@ -127,7 +136,6 @@ def test_a_score_of_the_class_alone_says_nothing_within_classes(images):
 
 
 def test_classes_of_equal_means_are_tied_in_the_class_prior():
-    """Sums of 0.1 over other numbers of pixels differ in the last bits."""
     rng = np.random.default_rng(0)
     anomaly, classes = rng.random(SHAPE) < 0.3, rng.integers(0, 19, SHAPE)
     result = AnomalyAccumulator().update(np.full(SHAPE, 0.1), anomaly, classes).compute()

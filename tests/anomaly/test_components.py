@@ -148,6 +148,15 @@ def test_f1_is_averaged_over_limits_and_counted_over_images():
     assert counts.components.tolist() == [len(siou), len(ppv)] and 0.1 < expected["f1"] < 0.95
 
 
+def test_at_the_limit_an_object_is_found_and_an_alarm_is_right():
+    scores, anomaly = np.zeros((6, 6)), np.zeros((6, 6), bool)
+    anomaly[0, :2], scores[0, 1:3] = True, 1  # one of two pixels is predicted, and one beside them
+    anomaly[3:5, 0], scores[3, 0] = True, 1
+    result = ComponentAccumulator(0.5, ANY).update(scores, anomaly).compute()
+    assert result["siou"] == pytest.approx((1 / 3 + 1 / 2) / 2) and result["ppv"] == 0.75
+    assert (result["f1_25"], result["f1_50"], result["f1_75"]) == (1, 2 / 3, 0)
+
+
 def test_merging_is_pooling():
     images = [image(seed) for seed in range(4)]
     whole, one, other = (ComponentAccumulator(0.8, Track(9, 5)) for _ in range(3))

@@ -303,7 +303,13 @@ def test_fishyscapes_static_is_added_to_cityscapes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "overlay", [np.zeros((HEIGHT, WIDTH + 1, 3), np.int16), np.full((HEIGHT, WIDTH, 3), "x"), np.array([object()])]
+    "overlay",
+    [
+        np.zeros((HEIGHT, WIDTH + 1, 3), np.int16),
+        np.zeros((WIDTH, HEIGHT, 3), np.int16),
+        np.full((HEIGHT, WIDTH, 3), "x"),
+        np.array([object()]),
+    ],
 )
 def test_an_overlay_of_another_kind_is_refused(tmp_path, overlay):
     (sample,) = load_dataset("fishyscapes/Static", root=static(tmp_path, overlay))
