@@ -13,7 +13,8 @@ GOLDEN = ROOT / "tests" / "golden"
 
 NUMBERS = (
     *("dcnv3", "internimage", "uper_head", "winograd", "segmenter", "embedder", "kmeans", "refinement", "detectors"),
-    *("published", "store", "metrics", "statistics", "sampling", "notebooks", "efficientvit"),
+    *("published", "store", "metrics", "statistics", "sampling", "notebooks", "efficientvit", "anomaly_metrics"),
+    "components",
 )
 """Modules whose tests compare numbers: another processor computes them in another order."""
 

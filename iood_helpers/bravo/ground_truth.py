@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..datasets.loading import BRAVO_LAYOUT, load_dataset
+from ..datasets.layouts import BRAVO_LAYOUT
+from ..datasets.loading import load_dataset
 from ..errors import DatasetError
 from .archives import write_tar
 

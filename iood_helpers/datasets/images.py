@@ -243,6 +243,20 @@ def read_ids(path: str | Path, what: str = "label file") -> np.ndarray:
     return values.astype(np.uint8)
 
 
+def read_colors(path: str | Path) -> np.ndarray:
+    """Read the colour stored at each pixel of a label map: uint8, shape (H, W, 3).
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing, truncated, a JPEG, or holds no 8-bit colours.
+    """
+    values = _stored(Path(path), "label file")
+    if values.ndim != 3 or values.dtype != np.uint8:
+        raise DatasetError(f"The label file {path} holds no colours; store one RGB colour per pixel.")
+    return values
+
+
 def read_mask(path: str | Path) -> np.ndarray:
     """Read a mask: True where the stored value is not zero.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import DatasetError
+from .encodings import IDS
 
 VOID = 255
 
@@ -50,7 +51,8 @@ CAMVID_TO_CITYSCAPES: tuple[int, ...] = (10, 2, 5, 0, 1, 8, 7, 4, 13, 11, 12)
 rider)."""
 
 
-def _lookup(pairs: dict[int, int], fill: int) -> np.ndarray:
+def lookup(pairs: dict[int, int], fill: int) -> np.ndarray:
+    """A table of 256 values, uint8, from the pairs; ``fill`` where there is none."""
     table = np.full(256, fill, dtype=np.uint8)
     for source, target in pairs.items():
         table[source] = target
@@ -60,17 +62,27 @@ def _lookup(pairs: dict[int, int], fill: int) -> np.ndarray:
 _UNKNOWN = 254  # stands for "no such id" inside the tables; no label format uses it
 
 LABEL_TABLES: dict[str, np.ndarray] = {
-    "train-ids": _lookup({VOID: VOID} | {i: i for i in range(19)}, _UNKNOWN),
-    "label-ids": _lookup(
+    "train-ids": lookup({VOID: VOID} | {i: i for i in range(19)}, _UNKNOWN),
+    "label-ids": lookup(
         {VOID: VOID} | dict.fromkeys(range(34), VOID) | {i: t for t, i in enumerate(CITYSCAPES_LABEL_IDS)},
         _UNKNOWN,
     ),
-    "camvid": _lookup({CAMVID_VOID: VOID, VOID: VOID} | dict(enumerate(CAMVID_TO_CITYSCAPES)), _UNKNOWN),
+    "camvid": lookup({CAMVID_VOID: VOID, VOID: VOID} | dict(enumerate(CAMVID_TO_CITYSCAPES)), _UNKNOWN),
+    **{
+        encoding: lookup(
+            {VOID: VOID}
+            | dict.fromkeys(range(ids.last + 1), VOID)
+            | {i: CLASS_NAMES.index(name) for i, name in ids.classes.items()},
+            _UNKNOWN,
+        )
+        for encoding, ids in IDS.items()
+    },
 }
 _EXPECTED = {
     "train-ids": "train ids 0..18 and 255 for void",
     "label-ids": "Cityscapes label ids 0..33",
     "camvid": "CamVid ids 0..10 and 11 for void",
+    **{encoding: f"the ids 0..{ids.last} of {encoding}" for encoding, ids in IDS.items()},
 }
 
 
@@ -81,8 +93,8 @@ def to_train_ids(label: np.ndarray, encoding: str, source: str = "The label map"
     ----------
     label : ndarray of uint8, any shape
         Ids as stored.
-    encoding : {"train-ids", "label-ids", "camvid"}
-        What the stored ids mean.
+    encoding : {"train-ids", "label-ids", "camvid", ...}
+        What the stored ids mean; a key of ``LABEL_TABLES``.
     source : str
         How an error message names the label map.
 

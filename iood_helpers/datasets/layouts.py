@@ -1,4 +1,4 @@
-"""Where the files of each data set lie and how they are called: from a folder to a list of samples.
+"""Cityscapes, CamVid, BRAVO with the mini scenes, and folders of masks: where their files lie.
 
 Which encodings occur where:
 
@@ -12,14 +12,9 @@ Which encodings occur where:
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from ..errors import DatasetError
-from .folders import find_images, read_list
-from .samples import Sample
+from .trees import Tree
 
 
 @dataclass(frozen=True)
@@ -71,91 +66,58 @@ MINI_LAYOUT = BRAVO_LAYOUT | {
 """Subsets of the mini scenes."""
 
 
-def cityscapes(split: str, root: Path) -> list[Sample]:
-    """``cityscapes/leftImg8bit/<split>/...`` and ``cityscapes/gtFine/<split>/...``; labels of test may be withheld."""
-    images = find_images(_folder(root / "cityscapes" / "leftImg8bit" / split), "_leftImg8bit")
-    truth = root / "cityscapes" / "gtFine" / split
-    # the official download holds label ids only; train ids are made from them by a tool of its own
-    endings = {"train-ids": "_gtFine_labelTrainIds.png", "label-ids": "_gtFine_labelIds.png"}
-    labels = _companions(
-        images, lambda name: [truth / f"{name}{e}" for e in endings.values()], "label file", optional=split == "test"
-    )
-    return [
-        Sample(name, split, path, label, encoding=_encoding(label, endings))
-        for (name, path), label in zip(images, labels, strict=True)
-    ]
+def cityscapes_tree(split: str, folders: tuple[str, ...] = ("cityscapes",)) -> Tree:
+    """``leftImg8bit/<split>/...`` and ``gtFine/<split>/...``; labels of test are withheld.
 
-
-def _encoding(label: Path | None, endings: dict[str, str]) -> str:
-    return next((e for e, ending in endings.items() if label and label.name.endswith(ending)), "train-ids")
-
-
-def bravo(split: str, root: Path) -> list[Sample]:
-    """A subset of BRAVO or of the mini scenes; label maps and masks where they are."""
-    layout = MINI_LAYOUT[split]
-    folder = _folder(root / "bravo" / layout.folder)
-    images = find_images(folder, layout.image, unless=(layout.label, layout.mask))
-    if layout.part:
-        images = [image for image in images if layout.part in Path(image[0]).parts[:-1]]
-    labels = _companions(images, lambda name: [folder / f"{name}{layout.label}"], "label file", optional=True)
-    masks = _companions(images, lambda name: [folder / f"{name}{layout.mask}"], "mask of invalid pixels", optional=True)
-    return [
-        Sample(name, split, path, label, mask) for (name, path), label, mask in zip(images, labels, masks, strict=True)
-    ]
-
-
-def camvid(split: str, root: Path) -> list[Sample]:
-    """``camvid/<split>/`` and ``camvid/<split>annot/``; a list ``camvid/<split>.txt`` chooses the images."""
-    folder, truth = _folder(root / "camvid" / split), root / "camvid" / f"{split}annot"
-    images, listing = find_images(folder), root / "camvid" / f"{split}.txt"
-    if os.path.lexists(listing):
-        found = dict(images)
-        listed = sorted({entry.rsplit("/", 1)[-1] for entry in read_list(listing)})
-        missing = [name for name in listed if name not in found]
-        if missing:
-            raise DatasetError(
-                f"The list {listing} names {missing[0]}, which {folder} does not hold; complete the download."
-            )
-        images = [(name, found[name]) for name in listed]
-    labels = _companions(images, lambda name: [truth / f"{name}.png"], "label file")
-    return [
-        Sample(name, split, path, label, encoding="camvid") for (name, path), label in zip(images, labels, strict=True)
-    ]
-
-
-def masks(split: str, root: Path) -> list[Sample]:
-    """A folder of photographs ``X.jpg`` with masks ``X_mask.png``."""
-    folder = _folder(root / split)
-    images = find_images(folder, unless=("_mask.png",))
-    found = _companions(images, lambda name: [folder / f"{name}_mask.png"], "anomaly mask")
-    return [
-        Sample(name, split, path, None, mask, mask_encoding="anomaly")
-        for (name, path), mask in zip(images, found, strict=True)
-    ]
-
-
-def _folder(path: Path) -> Path:
-    if not os.path.isdir(path):  # unlike Path.is_dir, it never raises
-        raise DatasetError(
-            f"The folder {path} does not exist, or may not be entered; put the data there, or name another place by "
-            "root= or the environment variable IOOD_DATA."
-        )
-    return path
-
-
-def _companions(
-    images: list[tuple[str, Path]], places: Callable[[str], Sequence[Path]], what: str, optional: bool = False
-) -> list[Path | None]:
-    """The file that belongs to each image: the first of its places that exists.
-
-    Where it is optional, all images may be without; if only some are, that is an error: an image without its mask would
-    count as if nothing in it were unknown.
+    The official download holds label ids only; train ids are made from them by a tool of its own.
     """
-    found = [next(filter(os.path.isfile, places(name)), None) for name, _ in images]
-    if optional and not any(found):
-        return found
-    if None in found:
-        name, path = images[found.index(None)]
-        wanted = " or ".join(map(str, places(name)))
-        raise DatasetError(f"The image {path} has no {what}: {wanted} does not exist; restore it or remove the image.")
-    return found
+    return Tree(
+        folders,
+        images=("leftImg8bit/{split}",),
+        ending="_leftImg8bit",
+        labels=(
+            ("gtFine/{split}/{name}_gtFine_labelTrainIds.png", "train-ids"),
+            ("gtFine/{split}/{name}_gtFine_labelIds.png", "label-ids"),
+        ),
+        withheld=split == "test",
+    )
+
+
+def bravo_tree(layout: BravoLayout) -> Tree:
+    """A subset of BRAVO or of the mini scenes; label maps and masks where they are."""
+    return Tree(
+        folders=(f"bravo/{layout.folder}",),
+        images=("",),
+        ending=layout.image,
+        names=f"(.*/)?{layout.part}/" if layout.part else "",
+        labels=((f"{{name}}{layout.label}", "train-ids"),),
+        masks=((f"{{name}}{layout.mask}", "nonzero"),),
+        withheld=True,
+        unless=(layout.label, layout.mask),
+    )
+
+
+_CAMVID = Tree(
+    folders=("camvid",),
+    images=("{split}",),
+    labels=(("{split}annot/{name}.png", "camvid"),),
+    listing="{split}.txt",
+)
+_MASKS = Tree(
+    folders=("",),
+    images=("{split}",),
+    masks=(("{split}/{name}_mask.png", "anomaly"),),
+    unless=("_mask.png",),
+)
+_BRAVO = {name: bravo_tree(layout) for name, layout in MINI_LAYOUT.items()}
+
+ANY = "*"
+"""Stands for the splits that the user names."""
+
+TREES: dict[str, dict[str, Tree]] = {
+    "mini": {split: cityscapes_tree(split) for split in ("train", "val")} | _BRAVO,
+    "cityscapes": {split: cityscapes_tree(split) for split in ("train", "val", "test")},
+    "camvid": dict.fromkeys(("train", "val", "test"), _CAMVID),
+    "bravo": {name: _BRAVO[name] for name in BRAVO_LAYOUT},
+    "masks": {ANY: _MASKS},
+}

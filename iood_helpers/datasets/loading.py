@@ -1,6 +1,7 @@
-"""Loading: mini scenes, Cityscapes, CamVid, BRAVO and folders with masks, all as ``Sample``.
+"""Loading: mini scenes, street scenes, anomaly sets and folders with masks, all as ``Sample``.
 
-Mini scenes are stored in the layouts of Cityscapes and BRAVO: one code path reads shipped and real data.
+Mini scenes are stored in the layouts of Cityscapes and BRAVO: one code path reads shipped and real data. The book's
+page on data sets lists layouts and encodings.
 """
 
 from __future__ import annotations
@@ -13,21 +14,23 @@ import numpy as np
 
 from ..errors import DatasetError
 from ..io import data_dir
-from . import layouts
+from . import anomaly_layouts, layouts, street_layouts
 from .images import FORMATS
-from .layouts import BRAVO_LAYOUT, MINI_LAYOUT
+from .layouts import ANY
 from .samples import Dataset, Sample
+from .trees import Tree, complete, find
 
 CALIBRATION_EVERY = 5
 """Every fifth training image in sorted order belongs to ``train-calibration``, the rest to ``train-fit``."""
 
-_VIRTUAL = ("train-fit", "train-calibration")
+VIRTUAL = ("train-fit", "train-calibration")
+"""Splits that are parts of ``train``."""
+
+TREES: dict[str, dict[str, Tree]] = layouts.TREES | street_layouts.TREES | anomaly_layouts.TREES
+
 DATASETS: dict[str, tuple[str, ...]] = {
-    "mini": ("train", "val", *_VIRTUAL, *MINI_LAYOUT),
-    "cityscapes": ("train", "val", "test", *_VIRTUAL),
-    "camvid": ("train", "val", "test", *_VIRTUAL),
-    "bravo": tuple(BRAVO_LAYOUT),
-    "masks": (),
+    name: (*(split for split in trees if split != ANY), *(VIRTUAL if "train" in trees else ()))
+    for name, trees in TREES.items()
 }
 """Splits of each dataset; those of ``masks`` are folders that the user names."""
 
@@ -43,16 +46,16 @@ def load_dataset(
 
     Parameters
     ----------
-    dataset : {"mini", "cityscapes", "camvid", "bravo", "masks"}
-        Or both in one string, as in ``"mini/train-fit"``.
+    dataset : str
+        A key of ``DATASETS``, or both in one string, as in ``"mini/train-fit"``.
     split : str
-        See ``DATASETS``. ``train-fit`` and ``train-calibration`` divide the sorted ``train`` images 4:1
-        (every fifth is for calibration). For "masks" the name of a folder of photographs ``X.jpg`` or
-        ``X.png`` with anomaly masks ``X_mask.png`` (0 in-distribution, 255 void, else anomaly; there is no
-        label map).
+        See ``DATASETS``; may be left out where there is one only. ``train-fit`` and ``train-calibration`` divide the
+        sorted ``train`` images 4:1 (every fifth is for calibration). For "masks" the name of a folder of photographs
+        ``X.jpg`` or ``X.png`` with anomaly masks ``X_mask.png`` (0 in-distribution, 255 void, else anomaly; there is
+        no label map).
     root : str or Path, optional
-        The folder that holds ``cityscapes/``, ``camvid/``, ``bravo/`` or the folder of masks. Default: the
-        shipped scenes for "mini", else the environment variable ``IOOD_DATA``.
+        The folder that holds ``cityscapes/``, ``roadanomaly/`` and so on (names as in the book's page on data sets), or
+        the folder of masks. Default: the shipped scenes for "mini", else the environment variable ``IOOD_DATA``.
     limit : int, optional
         Keep only this many images: the first ones, or, with a ``seed``, a random choice.
     seed : int, optional
@@ -70,24 +73,11 @@ def load_dataset(
         If dataset, split, or folder do not exist, a folder cannot be read, the split is empty, or an image lacks its
         label or mask.
     """
-    if not isinstance(dataset, str) or not isinstance(split, str | None):
-        raise DatasetError(
-            f"A dataset and a split are names, not {dataset!r} and {split!r}; give 'mini/val' or the like."
-        )
-    name, _, rest = dataset.partition("/")
-    if split is None:
-        split = rest
-    elif rest:
-        raise DatasetError(f"The split is given twice, in {dataset!r} and as {split!r}; give it once.")
-    if name not in DATASETS:
-        raise DatasetError(f"There is no dataset {name!r}; choose one of {', '.join(DATASETS)}.")
-    if split not in DATASETS[name] and (name != "masks" or not split):
-        choices = ", ".join(DATASETS[name]) or "the name of a folder, as in 'masks/photographs'"
-        raise DatasetError(f"The dataset {name!r} has no split {split!r}; choose one of: {choices}.")
+    name, split = parse_name(dataset, split)
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | np.integer) or limit < 1):
         raise DatasetError(f"The limit of {limit!r} images is none; choose 1 or more, or None for all.")
 
-    folder = _root(name, root)
+    folder = data_root(name, root)
     samples = _samples(name, split, folder)
     if not samples:
         raise DatasetError(
@@ -106,7 +96,41 @@ def load_dataset(
     return Dataset(name, split, folder, samples)
 
 
-def _root(name: str, root: str | Path | None) -> Path:
+def parse_name(dataset: str, split: str | None = None) -> tuple[str, str]:
+    """Name and split, from one string or two.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such dataset or split.
+    """
+    if not isinstance(dataset, str) or not isinstance(split, str | None):
+        raise DatasetError(
+            f"A dataset and a split are names, not {dataset!r} and {split!r}; give 'mini/val' or the like."
+        )
+    name, _, rest = dataset.partition("/")
+    if split is None:
+        split = rest
+    elif rest:
+        raise DatasetError(f"The split is given twice, in {dataset!r} and as {split!r}; give it once.")
+    if name not in DATASETS:
+        raise DatasetError(f"There is no dataset {name!r}; choose one of {', '.join(DATASETS)}.")
+    if not split and len(DATASETS[name]) == 1:
+        (split,) = DATASETS[name]
+    if split not in DATASETS[name] and (ANY not in TREES[name] or not split):
+        choices = ", ".join(DATASETS[name]) or "the name of a folder, as in 'masks/photographs'"
+        raise DatasetError(f"The dataset {name!r} has no split {split!r}; choose one of: {choices}.")
+    return name, split
+
+
+def data_root(name: str, root: str | Path | None) -> Path:
+    """The folder that holds a dataset's folder: the one given, that of the shipped scenes, or ``IOOD_DATA``.
+
+    Raises
+    ------
+    DatasetError
+        If none is known.
+    """
     if root is None and name == "mini":
         return data_dir() / "mini"
     if root is None:
@@ -123,13 +147,17 @@ def _root(name: str, root: str | Path | None) -> Path:
 
 
 def _samples(name: str, split: str, root: Path) -> list[Sample]:
-    if split in _VIRTUAL:
+    if split in VIRTUAL:
         calibration = split == "train-calibration"
         return [
             sample
             for position, sample in enumerate(_samples(name, "train", root))
             if (position % CALIBRATION_EVERY == CALIBRATION_EVERY - 1) == calibration
         ]
-    if name in ("camvid", "masks"):
-        return getattr(layouts, name)(split, root)
-    return layouts.bravo(split, root) if split in MINI_LAYOUT else layouts.cityscapes(split, root)
+    tree = tree_of(name, split)
+    return complete(find(tree, split, root), tree)
+
+
+def tree_of(name: str, split: str) -> Tree:
+    """Where the files of a split lie."""
+    return TREES[name].get(split) or TREES[name][ANY]

@@ -11,8 +11,10 @@ from typing import overload
 import numpy as np
 
 from ..errors import DatasetError
-from .images import image_size, read_ids, read_image, read_mask
-from .labels import VOID, to_train_ids
+from .images import image_size, read_image
+from .labels import VOID
+from .overlays import add_overlay
+from .truth import ANOMALY, read_anomalies, read_label
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,13 @@ class Sample:
     image_path : Path
     label_path, invalid_path : Path or None
         None where the dataset has no label map or no mask.
-    encoding : {"train-ids", "label-ids", "camvid"}
-        What the ids in the label file mean.
-    mask_encoding : {"nonzero", "anomaly"}
+    encoding : {"train-ids", "label-ids", "camvid", ...}
+        What the label file holds; the others are in ``encodings.IDS`` and ``encodings.COLORS``.
+    mask_encoding : {"nonzero", "anomaly", ...}
         What the values of the mask mean. "nonzero": 0 is valid, anything else invalid, as the BRAVO protocol has it.
-        "anomaly": 255 is void, as Fishyscapes and SegmentMeIfYouCan write it, 0 is in-distribution, anything else an
-        anomaly.
+        "anomaly": 255 is void, 0 is in-distribution, anything else an anomaly. The others are in ``encodings.MASKS``.
+    overlay_path : Path or None
+        What has to be added to the image; None nearly everywhere (see ``overlays``).
     """
 
     name: str
@@ -43,10 +46,12 @@ class Sample:
     invalid_path: Path | None = None
     encoding: str = "train-ids"
     mask_encoding: str = "nonzero"
+    overlay_path: Path | None = None
 
     def image(self) -> np.ndarray:
         """Read the image: uint8 RGB, shape (H, W, 3). Raises ``DatasetError`` as ``read_image`` does."""
-        return read_image(self.image_path)
+        image = read_image(self.image_path)
+        return image if self.overlay_path is None else add_overlay(image, self.overlay_path)
 
     def label(self) -> np.ndarray | None:
         """Read the label map: uint8, shape (H, W), train ids 0..18 and 255 for void; None without labels.
@@ -60,8 +65,7 @@ class Sample:
         """
         if self.label_path is None:
             return None
-        label = to_train_ids(read_ids(self.label_path), self.encoding, f"The label file {self.label_path}")
-        self._check_size(label, self.label_path)
+        label = self._check_size(read_label(self.label_path, self.encoding), self.label_path)
         label[self.void()] = VOID
         return label
 
@@ -71,16 +75,13 @@ class Sample:
         Raises
         ------
         DatasetError
-            If the file is unreadable, differs in size from the image, or, with the encoding "anomaly", holds colours
-            or values above 255.
+            If the file is unreadable, differs in size from the image, or holds what ``mask_encoding`` does not know.
         """
         if self.invalid_path is None:
             return np.zeros(image_size(self.image_path), dtype=bool)
-        if self.mask_encoding == "nonzero":
-            return self._check_size(read_mask(self.invalid_path), self.invalid_path)
-        mask = self._anomalies(self.invalid_path)
-        found = (mask != 0) & (mask != VOID)
-        if not found.any() and (mask == VOID).any():
+        mask = self._mask(self.invalid_path)
+        found = mask == ANOMALY
+        if self.mask_encoding == "anomaly" and not found.any() and (mask == VOID).any():
             warnings.warn(
                 f"The mask {self.invalid_path} holds 0 and 255 only: 255 counts as void, so there is no anomaly in it; "
                 "write anomalies as 1 if that is what 255 means.",
@@ -92,11 +93,10 @@ class Sample:
         """Pixels that the mask leaves out of every count, bool, shape (H, W); raises as :meth:`invalid` does."""
         if self.invalid_path is None or self.mask_encoding == "nonzero":
             return np.zeros(image_size(self.image_path), dtype=bool)
-        return self._anomalies(self.invalid_path) == VOID
+        return self._mask(self.invalid_path) == VOID
 
-    def _anomalies(self, path: Path) -> np.ndarray:
-        """A mask of more than two values, which have to be exact: no colours, nothing above 255."""
-        return self._check_size(read_ids(path, "mask"), path)
+    def _mask(self, path: Path) -> np.ndarray:
+        return self._check_size(read_anomalies(path, self.mask_encoding), path)
 
     def _check_size(self, array: np.ndarray, path: Path) -> np.ndarray:
         (rows, columns), size = array.shape, image_size(self.image_path)

@@ -193,8 +193,8 @@ def test_root_comes_from_the_environment(tmp_path, monkeypatch):
 
 
 def test_unknown_dataset_or_split(tmp_path):
-    with pytest.raises(DatasetError, match=r"no dataset 'kitti'.*mini, cityscapes"):
-        load_dataset("kitti", "train", tmp_path)
+    with pytest.raises(DatasetError, match=r"no dataset 'kiti'.*mini, cityscapes"):
+        load_dataset("kiti", "train", tmp_path)
     with pytest.raises(DatasetError, match=r"no split 'training'.*train-fit"):
         load_dataset("cityscapes/training", root=tmp_path)
     with pytest.raises(DatasetError, match=r"no split ''.*ACDCfog"):

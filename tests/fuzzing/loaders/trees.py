@@ -30,6 +30,9 @@ def prepare(folder: Path) -> dict:
     chance = np.random.default_rng(0)
     color = Image.fromarray(chance.integers(0, 256, (32, 34, 3)).astype(np.uint8))
     label = _encoded(Image.fromarray(chance.integers(0, 11, (32, 34)).astype(np.uint8)))
+    binary = _encoded(Image.fromarray(chance.integers(0, 2, (32, 34)).astype(np.uint8)))
+    overlay = io.BytesIO()
+    np.savez_compressed(overlay, rgb=chance.integers(-9, 9, (32, 34, 3)))
     image = _encoded(color)
     trees = {
         "camvid/train": {
@@ -54,6 +57,20 @@ def prepare(folder: Path) -> dict:
                 BRAVO_LAYOUT["ACDCfog"].label,
                 BRAVO_LAYOUT["ACDCfog"].mask,
             )
+        },
+        "roadanomaly/all": {
+            f"roadanomaly/frames/{name}{ending}": image if ending == ".png" else binary
+            for name in ("cow", "cone")
+            for ending in (".png", ".labels/labels_semantic.png")
+        },
+        "fishyscapes/LostAndFound": {
+            **{f"fishyscapes_lostandfound/000{n}_4_Weg_000000_00003{n}_labels.png": binary for n in (0, 1)},
+            **{f"lostandfound/leftImg8bit/test/4_Weg/4_Weg_000000_00003{n}_leftImg8bit.png": image for n in (0, 1)},
+        },
+        "fishyscapes/Static": {
+            "fs_val_v3/0000_ulm_000000_000019_labels.png": binary,
+            "fs_val_v3/0000_ulm_000000_000019_rgb.npz": overlay.getvalue(),
+            "cityscapes/leftImg8bit/val/ulm/ulm_000000_000019_leftImg8bit.png": image,
         },
         "masks/shots": {
             **{f"shots/{name}.png": image for name in ("1", "2")},
@@ -103,7 +120,7 @@ def _check(found, limit) -> None:
     for sample in found:
         demand(not sample.image_path.name.startswith("."), f"hidden: {sample.image_path.name}")
         for read, path in (
-            (sample.image, sample.image_path),
+            (sample.image, sample.overlay_path or sample.image_path),
             (sample.label, sample.label_path),
             (sample.invalid, sample.invalid_path),
         ):
