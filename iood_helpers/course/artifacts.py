@@ -67,6 +67,8 @@ class Run:
         Scaled on the pixels to fit on, by notebook 02.
     kmeans : ClassKMeans
         Fitted and calibrated, by notebook 04.
+    left_out : dict of int to ClassKMeans
+        Where it was calibrated on the images of its fit: by an image's number, clusters that have not seen it.
     predictions : Path
         A tree of predictions for each rule, by notebook 05.
 
@@ -98,6 +100,12 @@ class Run:
         from ..method.kmeans import ClassKMeans
 
         return ClassKMeans.load(artifact(self.folder / "kmeans.safetensors", made_by="04_fit_kmeans"))
+
+    @property
+    def left_out(self) -> dict[int, ClassKMeans]:
+        from ..method.kmeans import ClassKMeans
+
+        return {int(path.stem): ClassKMeans.load(path) for path in (self.folder / "left_out").glob("*.safetensors")}
 
     @property
     def predictions(self) -> Path:

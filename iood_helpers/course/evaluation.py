@@ -9,15 +9,16 @@ from typing import NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
+from ..anomaly.metrics import AnomalyAccumulator
 from ..bravo.accumulator import BravoAccumulator
 from ..bravo.protocol import metrics_of
 from ..bravo.statistics import resampled_metrics
 from ..bravo.submission import write_prediction
 from ..datasets.loading import Sample, load_dataset
-from ..method.distances import Distances
+from ..method.distances import Distances, upsample
 from ..method.embedder import PixelEmbedder
 from ..method.kmeans import ClassKMeans
-from ..method.refinement import CalibratedRule, PublishedRule
+from ..method.refinement import CalibratedRule, PublishedRule, SurplusRule
 from ..model.segmenter import Prediction, Segmenter
 
 Maps = Callable[[Prediction, Sample], Iterable[tuple[Hashable, np.ndarray]]]
@@ -34,14 +35,17 @@ class Evaluation(NamedTuple):
     flagged : dict of str to float
         Share of the pixels outside of unknown objects that a rule's mask holds, 0..1, mean over images; NaN where the
         confidence is left as it is.
+    anomalies : dict of str to AnomalyAccumulator
+        Images with unknown objects, scored by low confidence, and by ``"distance"`` to the nearest shared centre.
     """
 
     counts: dict[str, BravoAccumulator]
     flagged: dict[str, float]
+    anomalies: dict[str, AnomalyAccumulator]
 
 
 def evaluate_rules(
-    rules: Mapping[str, CalibratedRule | PublishedRule | None],
+    rules: Mapping[str, CalibratedRule | PublishedRule | SurplusRule | None],
     split: str,
     segmenter: Segmenter,
     kmeans: ClassKMeans,
@@ -67,6 +71,7 @@ def evaluate_rules(
     """
     counts = {name: BravoAccumulator(split) for name in rules}
     flagged: dict[str, list[float]] = {name: [] for name in rules}
+    anomalies = {name: AnomalyAccumulator(split) for name in (*rules, *(["distance"] if kmeans.statistics_ else []))}
     for sample in tqdm(load_dataset(split, root=root, limit=limit), desc=split):
         prediction = segmenter.predict(sample.image())
         distances = Distances(prediction, kmeans, embedder)
@@ -77,9 +82,15 @@ def evaluate_rules(
                 confidence, mask = rule.apply(prediction, distances)
                 flagged[name].append(float(mask[~invalid & ~void].mean()))
             counts[name].update(label, invalid, prediction.classes, confidence, void)
+            if invalid.any():
+                anomalies[name].update(-confidence, invalid, prediction.classes, void)
             if tree is not None:
                 write_prediction(Path(tree) / name, split, sample.name, prediction.classes, confidence)
-    return Evaluation(counts, {name: float(np.mean(shares)) if shares else np.nan for name, shares in flagged.items()})
+        if invalid.any() and kmeans.statistics_:
+            distance = distances.averaged(kmeans.statistics_.smooth, kmeans.statistics_.segment)
+            anomalies["distance"].update(upsample(distance, prediction.shape), invalid, prediction.classes, void)
+    means = {name: float(np.mean(shares)) if shares else np.nan for name, shares in flagged.items()}
+    return Evaluation(counts, means, anomalies)
 
 
 class MapEvaluation(NamedTuple):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from scipy.optimize import minimize
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .embedder import PixelEmbedder
     from .kmeans import ClassKMeans
     from .refinement import CalibratedRule
+    from .surplus import SurplusRule
+
+    Rule = TypeVar("Rule", bound=CalibratedRule | SurplusRule)
 
 EPS = 1e-6
 
@@ -90,19 +93,20 @@ class Recalibration:
 
 
 def recalibrate(
-    rules: Mapping[str, CalibratedRule],
+    rules: Mapping[str, Rule],
     segmenter: Segmenter,
     samples: Iterable[Sample],
     kmeans: ClassKMeans,
     embedder: PixelEmbedder,
     *,
     every: int = 7,
-) -> dict[str, CalibratedRule]:
+    left_out: Mapping[int, ClassKMeans] | None = None,
+) -> dict[str, Rule]:
     """The same rules, each with a recalibration fitted on the confidences that it gives calibration images.
 
     Parameters
     ----------
-    rules : mapping of str to CalibratedRule
+    rules : mapping of str to CalibratedRule or SurplusRule
         Rules by name.
     segmenter : Segmenter
         Sees each image once.
@@ -112,6 +116,8 @@ def recalibrate(
         As for ``refine_confidence``.
     every : int
         One of so many labelled pixels is used.
+    left_out : mapping of int to ClassKMeans, optional
+        By an image's place in ``samples``, clusters that have not seen it, where ``kmeans`` has.
 
     Raises
     ------
@@ -120,13 +126,14 @@ def recalibrate(
     """
     rules = {name: replace(rule, recalibration=None) for name, rule in rules.items()}
     pairs: dict[str, list] = {name: [] for name in rules}
-    for sample in samples:
+    for number, sample in enumerate(samples):
         prediction, label = segmenter.predict(sample.image()), sample.label()
         if label is None:
             raise RefinementError(
                 f"The calibration image {sample.name} has no label map; calibrate on images that have one."
             )
-        distances, labelled = Distances(prediction, kmeans, embedder), label < NUM_CLASSES
+        distances = Distances(prediction, (left_out or {}).get(number, kmeans), embedder)
+        labelled = label < NUM_CLASSES
         right = (prediction.classes == label)[labelled][::every]
         for name, rule in rules.items():
             pairs[name].append((rule.apply(prediction, distances)[0][labelled][::every], right))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from scipy.ndimage import gaussian_filter
 
 from ..errors import RefinementError
@@ -45,12 +47,58 @@ class Distances:
     @cached_property
     def scaled(self) -> np.ndarray:
         """Distance of each cell's vector to the nearest centre of its class in the class's scale, (h, w) float32."""
-        scaled, classes = np.empty(self.classes.size, np.float32), self.classes.ravel()
+        classes = self.classes.ravel()
+        return self._measure(lambda vectors, part: self.kmeans.scaled_distance(vectors, classes[part]))
+
+    @cached_property
+    def shared(self) -> np.ndarray:
+        """Distance of each cell's vector to the nearest centre shared by all classes, (h, w) float32.
+
+        Raises
+        ------
+        RefinementError
+            If the clusters have no shared centres.
+        """
+        if not len(self.kmeans.shared_centers_):
+            raise RefinementError("The clusters have no shared centres; fit them with ClassKMeans(n_shared=1000).")
+        return self._measure(lambda vectors, _: self.kmeans.shared_distance(vectors))
+
+    def _measure(self, distance: Callable[[np.ndarray, slice], np.ndarray]) -> np.ndarray:
+        measured = np.empty(self.classes.size, np.float32)
         cells = grid_pixels(self.classes.shape, self.prediction.shape)
         for part, vectors in self.embedder.batches(self.prediction, cells):
             check_length(self.kmeans, vectors)
-            scaled[part] = self.kmeans.scaled_distance(vectors, classes[part])
-        return scaled.reshape(self.classes.shape)
+            measured[part] = distance(vectors, part)
+        return measured.reshape(self.classes.shape)
+
+    def averaged(self, smooth: float = 2.0, segment: float = 0.5) -> np.ndarray:
+        """Distance to the nearest shared centre, averaged over the neighborhood and over the segment of each cell.
+
+        Parameters
+        ----------
+        smooth : float, default=2.0
+            Standard deviation of the Gaussian, in cells of the logits' grid; 0 for none.
+        segment : float, default=0.5
+            Share of the mean over the cell's segment, 0..1: the connected cells with the same predicted class.
+
+        Returns
+        -------
+        numpy.ndarray
+            (h, w) float32.
+
+        Raises
+        ------
+        RefinementError
+            If the clusters have no shared centres.
+        """
+        near = gaussian_filter(self.shared, smooth, mode="nearest") if smooth > 0 else self.shared
+        segments, count = np.zeros(self.classes.shape, np.int64), 0
+        for c in np.unique(self.classes):
+            parts, number = ndimage.label(self.classes == c)
+            segments[parts > 0] = parts[parts > 0] + count
+            count += number
+        means = ndimage.mean(near, segments, np.arange(1, count + 1))
+        return ((1 - segment) * near + segment * means[segments - 1]).astype(np.float32)
 
     def novelty(self, quantile: float = 0.85, smooth: float = 4.0) -> np.ndarray:
         """How far each pixel lies from what is normal for its predicted class, at the size of the image.

@@ -1,21 +1,24 @@
-"""What is normal: one KMeans per class, and how far in-distribution pixels lie from its centres."""
+"""What is normal: one KMeans per class, one for all, and how far in-distribution pixels lie from their centres."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin, clone
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.utils import gen_batches
+from tqdm.auto import tqdm
 
 from ..checks import MAX_SEED, finite, train_ids, vectors, whole
 from ..datasets.labels import NUM_CLASSES
 from ..errors import ClusteringError
 from ..renamed import warn
 from .fitted import load_fitted, save_fitted
+from .statistics import DistanceStatistics
 
 BATCH_ROWS = 65_536
 MAX_QUANTILES = 2000
@@ -29,6 +32,9 @@ MAX_INERTIA = 1e60
 MIN_CALIBRATION = 50
 """Classes with fewer calibration pixels use the pooled distribution of all classes."""
 MAX_COUNT = 1_000_000
+SHARED_ROWS_PER_CLUSTER = 20
+"""Shared centres are fitted on at most so many rows for each: more change little, and a thousand centres take long."""
+SHARED_ROUNDS = 30
 ARRAY_NAME = re.compile(r"(centers|counts|quantiles)\.((?:(?<=quantiles\.)-1)|[0-9]|1[0-8])")
 
 
@@ -43,6 +49,8 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         As in scikit-learn's ``KMeans``.
     min_samples_per_cluster : int, default=10
         A class of n pixels gets at most ``n // min_samples_per_cluster`` centres, and at least one.
+    n_shared : int, default=0
+        Centres of one more KMeans, which all classes share; at most one for five pixels. 0 for none.
     random_state : int, default=0
         Seed, 0..2**32 - 1.
 
@@ -56,6 +64,10 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         Class to the sum of squared distances to the nearest centre.
     quantiles_ : dict of int to numpy.ndarray
         Class (and -1 for all) to sorted distances of calibration pixels, (m,) float32; empty before :meth:`calibrate`.
+    shared_centers_ : numpy.ndarray
+        (k, D) float32, none without ``n_shared``.
+    statistics_ : DistanceStatistics or None
+        Of the distances to shared centres on whole images; set by ``calibrate_on_images``.
     """
 
     def __init__(
@@ -65,12 +77,14 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         n_init: int = 3,
         max_iter: int = 100,
         min_samples_per_cluster: int = 10,
+        n_shared: int = 0,
         random_state: int = 0,
     ) -> None:
         self.n_clusters = n_clusters
         self.n_init = n_init
         self.max_iter = max_iter
         self.min_samples_per_cluster = min_samples_per_cluster
+        self.n_shared = n_shared
         self.random_state = random_state
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> ClassKMeans:
@@ -97,6 +111,8 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         self.quantiles_: dict[int, np.ndarray] = {}
         for c in np.unique(y):
             self._fit_class(int(c), X[y == c])
+        self.statistics_: DistanceStatistics | None = None
+        self.shared_centers_ = self._fit_shared(X)
         return self
 
     def _fit_class(self, c: int, x: np.ndarray) -> None:
@@ -106,6 +122,33 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         self.centers_[c] = model.cluster_centers_.astype(np.float32)
         self.counts_[c] = np.bincount(model.labels_, minlength=k)
         self.inertia_[c] = float(model.inertia_)
+
+    def _fit_shared(self, x: np.ndarray) -> np.ndarray:
+        if not self.n_shared:
+            return np.zeros((0, x.shape[1]), np.float32)
+        rows = np.random.default_rng(self.random_state).permutation(len(x))[: SHARED_ROWS_PER_CLUSTER * self.n_shared]
+        k = max(1, min(self.n_shared, len(rows) // 5))
+        model = KMeans(k, n_init=1, max_iter=SHARED_ROUNDS, random_state=self.random_state).fit(x[rows])
+        return model.cluster_centers_.astype(np.float32)
+
+    def leaving_out(self, X: np.ndarray, y: np.ndarray, images: np.ndarray) -> dict[int, ClassKMeans]:
+        """Fits with the same parameters, each without the rows of one image, by the image's number.
+
+        They tell how far unseen images lie where there are too few to keep some aside.
+
+        Parameters
+        ----------
+        X, y : numpy.ndarray
+            As for :meth:`fit`.
+        images : numpy.ndarray
+            (n,) number of the image of each row, as ``Embeddings.image`` has it.
+
+        Raises
+        ------
+        ClusteringError
+            As :meth:`fit` does; also if all rows are of one image.
+        """
+        return {int(i): clone(self).fit(X[images != i], y[images != i]) for i in tqdm(np.unique(images), "leaving out")}
 
     @property
     def scales_(self) -> dict[int, float]:
@@ -142,8 +185,12 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         return self._distances(X, c)
 
     def _distances(self, x: np.ndarray, c: int) -> np.ndarray:
+        return self._to_centers(x, self.centers_[c])
+
+    @staticmethod
+    def _to_centers(x: np.ndarray, centers: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
-            squared = _squared_distances(x, self.centers_[c])
+            squared = _squared_distances(x, centers)
         # NaN and whatever is too large end here, so the vectors need no look of their own.
         finite(squared, ClusteringError)
         return np.sqrt(squared)
@@ -175,6 +222,14 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         """
         return self._nearest(X, y)[0]
 
+    def shared_distance(self, X: np.ndarray) -> np.ndarray:
+        """Distance to the nearest of all shared centres, (n,) float32; a fit without ``n_shared`` has none."""
+        X = self._fitting(X)
+        distance = np.full(len(X), np.inf, np.float32)
+        for rows in gen_batches(max(len(X), 1), BATCH_ROWS // 4):
+            distance[rows] = self._to_centers(X[rows], self.shared_centers_).min(1)
+        return distance
+
     def score_samples(self, X: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
         """Normality, higher is more normal: minus the scaled distance to class y (or to the nearest class)."""
         if y is not None:
@@ -198,18 +253,39 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
                     distance[chosen] = -self.score_samples(X[chosen])
         return distance, cluster
 
-    def calibrate(self, X: np.ndarray, y: np.ndarray) -> ClassKMeans:
-        """Learn how far in-distribution pixels lie, on vectors (n, D) and classes (n,) of calibration images.
+    def calibrate(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        images: np.ndarray | None = None,
+        left_out: Mapping[int, ClassKMeans] | None = None,
+    ) -> ClassKMeans:
+        """Learn how far in-distribution pixels lie.
 
-        These are images that :meth:`fit` has not seen. Raises as :meth:`fit` does.
+        Parameters
+        ----------
+        X, y : numpy.ndarray
+            Vectors (n, D) and classes (n,) of images that :meth:`fit` has not seen.
+        images, left_out : numpy.ndarray and mapping of int to ClassKMeans, optional
+            If it has seen them: the number (n,) of the image of each vector, and what :meth:`leaving_out` gives for
+            these images. Each vector is measured by the clusters that have not seen it; they are calibrated alike.
+
+        Raises
+        ------
+        ClusteringError
+            As :meth:`fit` does.
         """
         self._fitting(X)
         X, y = _sample(X, y)
-        distance = self.scaled_distance(X, y)
+        distance, left_out = self.scaled_distance(X, y), left_out or {}
+        for number, model in left_out.items():
+            distance[images == number] = model.scaled_distance(X[images == number], y[images == number])
         self.quantiles_ = {-1: _thinned(distance)}
         for c in np.unique(y):
             if (y == c).sum() >= MIN_CALIBRATION:
                 self.quantiles_[int(c)] = _thinned(distance[y == c])
+        for model in left_out.values():
+            model.quantiles_ = self.quantiles_
         return self
 
     def tail_probability(self, distance: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -246,7 +322,11 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         self._ask_for_fit()
         by_class = {"centers": self.centers_, "counts": self.counts_, "quantiles": self.quantiles_}
         arrays = {f"{name}.{c}": array for name, each in by_class.items() for c, array in each.items()}
-        return save_fitted(path, "ClassKMeans", arrays, parameters=self.get_params(), inertia=self.inertia_)
+        if len(self.shared_centers_):
+            arrays["shared"] = self.shared_centers_
+        statistics = asdict(self.statistics_) if self.statistics_ else None
+        content = {"parameters": self.get_params(), "inertia": self.inertia_, "statistics": statistics}
+        return save_fitted(path, "ClassKMeans", arrays, **content)
 
     @classmethod
     def load(cls, path: str | Path) -> ClassKMeans:
@@ -258,13 +338,14 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
             If the file is missing, damaged or of another kind, or its arrays are not those of a fitted model.
         """
         try:
-            arrays, values = load_fitted(path, "ClassKMeans", ("parameters", "inertia"))
+            arrays, values = load_fitted(path, "ClassKMeans", ("parameters", "inertia", "statistics"))
             parameters = values["parameters"]
             if not isinstance(parameters, dict) or parameters.keys() != cls().get_params().keys():
                 raise ValueError("its parameters are not those of this version")
             model = cls(**parameters)
             model._check_parameters()
             model._take(arrays, values["inertia"])
+            model._take_statistics(values["statistics"])
         except (ValueError, ClusteringError) as error:
             raise ClusteringError(f"The file {path} is not a saved ClassKMeans ({error}); fit it anew.") from error
         return model
@@ -272,6 +353,7 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
     def _take(self, arrays: dict[str, np.ndarray], inertia: dict[str, float]) -> None:
         """Arrays and inertia of a file, if they are those of a fitted model; otherwise ValueError."""
         found: dict[str, dict[int, np.ndarray]] = {"centers": {}, "counts": {}, "quantiles": {}}
+        shared = arrays.pop("shared", None)
         for key, array in arrays.items():
             match = ARRAY_NAME.fullmatch(key)
             if not match or not np.isfinite(array).all():
@@ -280,14 +362,28 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         _check_centers(found["centers"], found["counts"])
         _check_quantiles(found["quantiles"])
         self.centers_, self.counts_, self.quantiles_ = found.values()
+        self.shared_centers_ = np.zeros((0, self.n_features_in_), np.float32) if shared is None else shared
+        if shared is not None:
+            _check_centers({-1: shared}, {-1: np.ones(len(shared), np.int64)}, self.n_features_in_)
         names = {str(c) for c in self.centers_}
         if not isinstance(inertia, dict) or inertia.keys() != names or not all(map(_is_amount, inertia.values())):
             raise ValueError("its inertia does not fit the centres")
         self.inertia_ = {int(c): float(v) for c, v in inertia.items()}
 
+    def _take_statistics(self, statistics: object) -> None:
+        self.statistics_ = None
+        if statistics is not None:
+            if not isinstance(statistics, dict) or not all(map(_is_amount, statistics.values())):
+                raise ValueError("its statistics are no numbers")
+            try:
+                self.statistics_ = DistanceStatistics(**statistics)
+            except TypeError as error:
+                raise ValueError("its statistics are not those of this version") from error
+
     def _check_parameters(self) -> None:
         for name in ("n_clusters", "n_init", "max_iter", "min_samples_per_cluster"):
             whole(name, getattr(self, name), 1, MAX_COUNT, ClusteringError)
+        whole("n_shared", self.n_shared, 0, MAX_COUNT, ClusteringError)
         whole("random_state", self.random_state, 0, MAX_SEED, ClusteringError)
 
     def _ask_for_fit(self) -> None:
@@ -310,8 +406,8 @@ def _sample(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return X, train_ids(y, len(X), ClusteringError)
 
 
-def _check_centers(centers: dict[int, np.ndarray], counts: dict[int, np.ndarray]) -> None:
-    """ValueError unless each class has centres of one width, each with a count."""
+def _check_centers(centers: dict[int, np.ndarray], counts: dict[int, np.ndarray], width: int | None = None) -> None:
+    """ValueError unless each class has centres of one (given) width, each with a count."""
     if not centers or centers.keys() != counts.keys():
         raise ValueError("centres and counts are not of the same classes")
     for c, center in centers.items():
@@ -321,7 +417,7 @@ def _check_centers(centers: dict[int, np.ndarray], counts: dict[int, np.ndarray]
         n = counts[c]
         if n.shape != (k,) or n.dtype != np.int64 or n.min() < 0 or n.sum() < 1:
             raise ValueError(f"the counts of class {c} are impossible")
-    if len({center.shape[1] for center in centers.values()}) > 1:
+    if len({center.shape[1] for center in centers.values()} | ({width} if width else set())) > 1:
         raise ValueError("centres differ in width")
 
 

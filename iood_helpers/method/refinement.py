@@ -1,8 +1,8 @@
 """The decision: lower the confidence of pixels that lie far from what is normal.
 
-Three rules: the published one of InternImage-OOD, step by step; a calibrated one that every subset can bear; and the
-calibrated one that averages the network's log-odds over neighbours first. A rule is a set of options with
-``apply(prediction, distances)``; :func:`refine_confidence` is the short way.
+Four rules: the published one of InternImage-OOD, step by step; a calibrated one that every subset can bear; the
+calibrated one that averages the network's log-odds over neighbours first; and the one of ``surplus``, for photographs,
+too. A rule is a set of options with ``apply(prediction, distances)``; :func:`refine_confidence` is the short way.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .embedder import PixelEmbedder
 from .kmeans import ClassKMeans
 from .options import check_confidence, check_options
 from .published import PublishedRule
+from .surplus import SurplusRule
 
 if TYPE_CHECKING:
     from ..model.segmenter import Prediction
@@ -30,6 +31,7 @@ __all__ = [
     "Distances",
     "FusedRule",
     "PublishedRule",
+    "SurplusRule",
     "novelty_map",
     "refine_confidence",
     "upsample",
@@ -115,10 +117,11 @@ class FusedRule(CalibratedRule):
         return (1 - self.blend) * own + self.blend * around
 
 
-RULES: dict[str, type[CalibratedRule | PublishedRule]] = {
+RULES: dict[str, type[CalibratedRule | PublishedRule | SurplusRule]] = {
     "calibrated": CalibratedRule,
     "fused": FusedRule,
     "published": PublishedRule,
+    "surplus": SurplusRule,
 }
 OLD_OPTIONS = {"neighbours": "blend", "reach": "sigma", "gate": "confidence_threshold"}
 
@@ -127,7 +130,7 @@ def refine_confidence(
     prediction: Prediction,
     kmeans: ClassKMeans,
     embedder: PixelEmbedder,
-    mode: Literal["calibrated", "fused", "published"] = "calibrated",
+    mode: Literal["calibrated", "fused", "published", "surplus"] = "calibrated",
     *,
     distances: Distances | None = None,
     **options: Any,
@@ -139,15 +142,16 @@ def refine_confidence(
     prediction : Prediction
         Output of the segmenter.
     kmeans : ClassKMeans
-        Fitted centres; calibrated ones for modes "calibrated" and "fused".
+        Fitted centres; calibrated ones for modes "calibrated" and "fused", and for "surplus" such as have shared
+        centres and statistics (``surplus.calibrate_on_images``).
     embedder : PixelEmbedder
         The one whose vectors ``kmeans`` was fitted on.
-    mode : {"calibrated", "fused", "published"}
+    mode : {"calibrated", "fused", "published", "surplus"}
         Which rule.
     distances : Distances, optional
         Those of this image with these clusters, where several rules use them; None measures them.
     **options
-        Fields of :class:`CalibratedRule`, :class:`FusedRule` or :class:`PublishedRule`.
+        Fields of :class:`CalibratedRule`, :class:`FusedRule`, :class:`PublishedRule` or :class:`SurplusRule`.
 
     Returns
     -------
@@ -167,7 +171,7 @@ def refine_confidence(
         If features are too large for distances.
     """
     if mode not in RULES:
-        raise RefinementError(f"Unknown mode {mode!r}; use 'calibrated', 'fused' or 'published'.")
+        raise RefinementError(f"Unknown mode {mode!r}; use {', '.join(map(repr, RULES))}.")
     known = [field.name for field in fields(RULES[mode])]
     for old in [name for name in options if OLD_OPTIONS.get(name) in known]:
         warn(f"The option {old}", OLD_OPTIONS[old])
