@@ -35,6 +35,7 @@ SMALL = {
     "limit": 6,
     "n_per_class": 200,
     "n_clusters": 8,
+    "n_shared": 60,
     "umap_points": 480,
     "umap_neighbors": 8,
     "bootstrap_draws": 30,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +107,13 @@ class Run:
         from ..method.kmeans import ClassKMeans
 
         return {int(path.stem): ClassKMeans.load(path) for path in (self.folder / "left_out").glob("*.safetensors")}
+
+    def save_clusters(self, kmeans: ClassKMeans, left_out: Mapping[int, ClassKMeans]) -> None:
+        """Leave :attr:`kmeans` and :attr:`left_out` for later notebooks, in place of those of an earlier run."""
+        shutil.rmtree(self.folder / "left_out", ignore_errors=True)
+        for number, model in left_out.items():
+            model.save(self.folder / "left_out" / f"{number}.safetensors")
+        kmeans.save(self.folder / "kmeans.safetensors")
 
     @property
     def predictions(self) -> Path:
