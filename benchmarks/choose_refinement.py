@@ -26,7 +26,9 @@ from iood_helpers.bravo.accumulator import BravoAccumulator
 from iood_helpers.bravo.metrics import LOWER_IS_BETTER, OOD_METRICS, SEMANTIC_METRICS, harmonic_mean
 from iood_helpers.io import write_atomically
 from iood_helpers.method.calibration import Recalibration
+from iood_helpers.method.distances import Distances
 from iood_helpers.method.embedder import grid_pixels
+from iood_helpers.method.statistics import DistanceStatistics
 
 ROOT = Path(__file__).resolve().parent.parent
 WEATHER = ("ACDCfog", "ACDCrain", "ACDCnight", "ACDCsnow", "synrain", "synflare", "outofcontext")
@@ -50,17 +52,23 @@ class Settings:
     width: float = 0.1
     blend: float = 0.0
     sigma: float = 1.5
+    n_shared: int = 0
+    bound: float = 5.0
+    around: float = 2.0
+    segment: float = 0.5
 
     @property
     def clusters(self) -> tuple:
         """What the fit depends on."""
-        return self.levels, self.standardize, self.n_clusters
+        return self.levels, self.standardize, self.n_clusters, self.n_shared, self.around, self.segment
 
     @property
-    def options(self) -> dict[str, float]:
-        """Keywords of the fused refinement, which without blend is the calibrated one."""
+    def options(self) -> dict[str, float | str]:
+        """Keywords of the surplus rule, or of the fused refinement, which without blend is the calibrated one."""
+        if self.n_shared:
+            return {"mode": "surplus", "bound": self.bound}
         names = ("quantile", "smooth", "strength", "width", "blend", "sigma")
-        return {name: getattr(self, name) for name in names}
+        return {"mode": "fused"} | {name: getattr(self, name) for name in names}
 
 
 CHANGES = [
@@ -78,6 +86,14 @@ FUSED_CHANGES = [
     *({"sigma": cells} for cells in (0.75, 3.0)),
     *({"strength": s} for s in (0.0, 1.25, 2.25)),
     {"strength": 0.0, "blend": 1.0, "sigma": 4.0},  # a control: averaging alone
+]
+SURPLUS = {"n_shared": 1000}
+SURPLUS_CHANGES = [
+    *({"bound": b} for b in (3.0, 4.0, 6.0, 8.0)),
+    {"n_shared": 300},
+    {"levels": (2, "decoder")},
+    *({"around": cells} for cells in (0.0, 4.0)),
+    *({"segment": share} for share in (0.0, 1.0)),
 ]
 
 
@@ -125,7 +141,12 @@ def fit(sets: dict, settings: Settings, seed: int) -> tuple[ClassKMeans, PixelEm
     keep = np.concatenate([rng.permutation(np.flatnonzero(classes == c))[:2000] for c in range(19)])
     if settings.standardize:
         embedder.fit(vectors[keep])
-    kmeans = ClassKMeans(settings.n_clusters, random_state=seed).fit(embedder.apply(vectors[keep]), classes[keep])
+    kmeans = ClassKMeans(settings.n_clusters, n_shared=settings.n_shared, random_state=seed)
+    kmeans.fit(embedder.apply(vectors[keep]), classes[keep])
+    if settings.n_shared:
+        average = settings.around, settings.segment
+        maps = [Distances(p, kmeans, embedder).averaged(*average) for _, _, p in sets["calibration"]]
+        kmeans.statistics_ = DistanceStatistics.from_maps(maps, *average)
     vectors, classes = draw("calibration", predicted=True, share=2 * PER_IMAGE)
     return kmeans.calibrate(embedder.apply(vectors), classes), embedder
 
@@ -161,17 +182,19 @@ def described(change: dict) -> str:
 
 
 def table(seed: int) -> str:
-    """Markdown table of the two rules and of every change."""
+    """Markdown table of the three rules and of every change."""
     sets = predictions(load_segmenter("nano"))
     fitted: dict[tuple, tuple] = {}
     rows = {"*raw confidence*": evaluate(sets, lambda p: p.confidence)}
     changes = [("**calibrated**", {})] + [(described(change), change) for change in CHANGES]
     changes += [("**fused**", FUSED)] + [(f"fused, {described(change)}", FUSED | change) for change in FUSED_CHANGES]
+    changes += [("**surplus**", SURPLUS)]
+    changes += [(f"surplus, {described(change)}", SURPLUS | change) for change in SURPLUS_CHANGES]
     for label, change in tqdm(changes, desc="settings"):
         settings = replace(Settings(), **change)
         if settings.clusters not in fitted:
             fitted[settings.clusters] = fit(sets, settings, seed)
-        refine = partial(refine_confidence, mode="fused", **settings.options)
+        refine = partial(refine_confidence, **settings.options)
         rows[label] = evaluate(sets, lambda p, r=refine, f=fitted[settings.clusters]: r(p, *f)[0])
     names = list(next(iter(rows.values())))
     lines = ["| Setting | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]

@@ -9,6 +9,7 @@ from .distances import (
     NearestNeighbor,
     NearestNeighborGuidance,
     PerImageClustering,
+    SharedKMeansDistance,
     ViM,
 )
 from .ensemble import Ensemble
@@ -29,6 +30,7 @@ __all__ = [
     "NearestNeighbor",
     "NearestNeighborGuidance",
     "PerImageClustering",
+    "SharedKMeansDistance",
     "StandardizedMaxLogit",
     "Untrained",
     "ViM",

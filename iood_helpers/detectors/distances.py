@@ -164,6 +164,30 @@ class KMeansDistance:
         return Distances(prediction, self.kmeans_, self.embedder_).relative(self.quantile)
 
 
+class SharedKMeansDistance:
+    """Distance to the nearest centre that all classes share, averaged in part over segments (this course).
+
+    Parameters
+    ----------
+    n_shared, seed : int, default=1000, 0
+        As in ``ClassKMeans``.
+    segment : float, default=0.5
+        As in ``Distances.averaged``.
+    """
+
+    def __init__(self, n_shared: int = 1000, segment: float = 0.5, seed: int = 0) -> None:
+        self.n_shared, self.segment, self.seed = n_shared, segment, seed
+
+    def fit(self, bank: FeatureBank) -> SharedKMeansDistance:
+        self.kmeans_ = ClassKMeans(1, n_init=1, n_shared=self.n_shared, random_state=self.seed)
+        self.kmeans_.fit(bank.vectors, np.zeros(len(bank.vectors), int))
+        self.embedder_ = bank.embedder
+        return self
+
+    def score(self, prediction: Prediction) -> np.ndarray:
+        return Distances(prediction, self.kmeans_, self.embedder_).averaged(0, self.segment)
+
+
 class PerImageClustering(Untrained):
     """Clusters of the image itself, each scored by minus the mean of its cells' maximum logits.
 

@@ -21,6 +21,7 @@ from iood_helpers.detectors import (
     NearestNeighbor,
     NearestNeighborGuidance,
     PerImageClustering,
+    SharedKMeansDistance,
     StandardizedMaxLogit,
     ViM,
     as_confidence,
@@ -57,7 +58,7 @@ def all_scores():
     return [
         *(MaxSoftmax(), MaxLogit(), LogOdds(), Energy(), Entropy(), StandardizedMaxLogit(), Mahalanobis(), ViM(2)),
         *(NearestNeighbor(k=3, bank_size=300), NearestNeighborGuidance(k=3, bank_size=300)),
-        *(KMeansDistance(3), PerImageClustering(n_clusters=4)),
+        *(KMeansDistance(3), SharedKMeansDistance(20), PerImageClustering(n_clusters=4)),
     ]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from iood_helpers.errors import IoodError
 from iood_helpers.method.embedder import PixelEmbedder
 from iood_helpers.method.kmeans import ClassKMeans
+from iood_helpers.method.statistics import DistanceStatistics
 
 from ..cases import Case, demand
 from ..mutators import VALUES, as_text, damaged, damaged_json, odd_text
@@ -27,7 +28,9 @@ def prepare(folder: Path) -> dict:
     y = np.repeat(CLASSES, 60)
     x = (chance.normal(size=(len(y), WIDTH)) + y[:, None]).astype(np.float32)
     ClassKMeans(3, n_init=1).fit(x, y).calibrate(x, y).save(folder / "kmeans.safetensors")
-    ClassKMeans(2, n_init=1).fit(x, y).save(folder / "plain.safetensors")
+    plain = ClassKMeans(2, n_init=1, n_shared=9).fit(x, y)
+    plain.statistics_ = DistanceStatistics(2.0, 1.0, 2.5, 1.25)
+    plain.save(folder / "plain.safetensors")
     PixelEmbedder((0, 2), "pca", dim=4, standardize=True).fit(x).save(folder / "pca.safetensors")
     PixelEmbedder(("decoder",), "random", dim=5).save(folder / "random.safetensors")
     PixelEmbedder((1,), standardize=True).fit(x).save(folder / "standard.safetensors")
@@ -52,6 +55,11 @@ def _use(model, material: dict) -> list[np.ndarray]:
     given = [distance, model.transform(x)[:, list(model.centers_)], model.score_samples(x), model.predict(x)]
     if model.quantiles_:
         given += [model.tail_probability(distance, y), model.calibration_quantile(y, 0.9)]
+    if len(model.shared_centers_):
+        given.append(model.shared_distance(x))
+    if model.statistics_:
+        far = distance.reshape(1, -1)
+        given += [model.statistics_.evidence(far), model.statistics_.unexplained(far)]
     model.get_params()
     repr(model)
     return given
