@@ -56,7 +56,9 @@ audit:  ## compare the lock with the published advisories (asks the package inde
 	.venv/audit/bin/python -m pip install --quiet pip-audit
 	.venv/audit/bin/pip-audit -r requirements.lock --no-deps --disable-pip
 
-real: setup  ## the same chain on photographs: make real IOOD_DATA=/folder/that/holds/camvid
+real: setup  ## the same chain on photographs: make real IOOD_DATA=/folder/that/holds/them
+	$(BIN)/python -m iood_helpers.run --profile roadanomaly
+	$(BIN)/python -m iood_helpers.run --profile roadanomaly --run-dir runs/roadanomaly-town --set calibration_split=camvid/val
 	$(BIN)/python -m iood_helpers.run --profile camvid
 
 bench: setup  ## measure ours beside the plain way, into benchmarks/RESULTS.md
