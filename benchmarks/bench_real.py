@@ -37,10 +37,10 @@ def main() -> None:
     network, whose = segmenter()
     image = np.array(Image.fromarray(load_dataset("mini/val")[0].image()).resize(SIZE, Image.Resampling.BILINEAR))
     embedder = PixelEmbedder((0, 2, "decoder"), standardize=True)
-    kmeans = fit_on(network.predict(image), embedder)
+    kmeans = fit_on(network.predict(image), embedder, n_per_class=2000, n_shared=1000)
     what = f"EfficientViT-B0, {SIZE[0]} x {SIZE[1]}, forward pass"
     rows = [alone(what, lambda: network.predict(image), whose)]
-    for mode in ("calibrated", "fused"):
+    for mode in ("calibrated", "fused", "surplus"):
         way = lambda mode=mode: refine_confidence(network.predict(image), kmeans, embedder, mode)
         rows.append(alone(f"{what} and {mode} refinement", way, whose))
     report(rows)

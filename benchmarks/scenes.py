@@ -6,8 +6,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from iood_helpers.method.distances import Distances
 from iood_helpers.method.embedder import PixelEmbedder
 from iood_helpers.method.kmeans import ClassKMeans
+from iood_helpers.method.statistics import DistanceStatistics
 from iood_helpers.model.segmenter import Prediction
 
 UNSURE = 0.05  # share of pixels below the confidence threshold of 0.5
@@ -36,7 +38,9 @@ def make_prediction(model: str, size: tuple[int, int], decoder: int = 512, seed:
     )
 
 
-def fit_on(prediction: Prediction, embedder: PixelEmbedder, n_per_class: int = 400, k: int = 30) -> ClassKMeans:
+def fit_on(
+    prediction: Prediction, embedder: PixelEmbedder, n_per_class: int = 400, k: int = 30, n_shared: int = 0
+) -> ClassKMeans:
     """Calibrated centres of pixels of a prediction; learns the embedder's statistics, too, where it needs them."""
     rng = np.random.default_rng(0)
     height, width = prediction.shape
@@ -46,5 +50,7 @@ def fit_on(prediction: Prediction, embedder: PixelEmbedder, n_per_class: int = 4
     if embedder.standardize:
         embedder.fit(embedder.raw.transform(prediction, pixels[chosen]))
     vectors = embedder.transform(prediction, pixels[chosen])
-    model = ClassKMeans(k, n_init=1, max_iter=20).fit(vectors[::2], classes[chosen][::2])
+    model = ClassKMeans(k, n_init=1, max_iter=20, n_shared=n_shared).fit(vectors[::2], classes[chosen][::2])
+    if n_shared:
+        model.statistics_ = DistanceStatistics.from_maps([Distances(prediction, model, embedder).averaged()])
     return model.calibrate(vectors[1::2], classes[chosen][1::2])

@@ -48,13 +48,48 @@ def test_the_picture_shows_every_step(tmp_path):
         assert f"<!-- {words}" in drawn or f"<!--  {words}" in drawn, words
 
 
-def test_a_run_becomes_tables_of_rules_and_detectors(chain):
-    text = record_photographs.report(chain)
+def test_runs_become_tables(chain):
     detectors = json.loads((chain / "detectors.json").read_text())
+    text = record_photographs.detectors(chain)
     for name, row in detectors["smoothed"].items():
         found, plain = f"{row['auroc_ood']:.3f} | {row['auprc_ood']:.3f} | ", detectors["plain"][name]["auprc_ood"]
         assert f"| {name} | {found}{row['fpr95_ood']:.3f} | {plain:.3f} |" in text
-    assert "| raw | " in text and "| fused | " in text and "all three" in detectors["smoothed"]
+    metrics = json.loads((chain / "metrics" / "05_refine_confidences.json").read_text())
+    text = record_photographs.found(chain)
+    assert f"| surplus | {metrics['surplus_auroc_ood']:.3f} | " in text
+    assert f"{metrics['class_prior_fpr95_ood']:.3f} | 0.500 |" in text
+    assert "| no KMeans | " in record_photographs.audited(chain) and "commit" in record_photographs.origin(chain)
+    text = record_photographs.semantic({"A": chain, "B": chain}, {"ACDCfog": "fog"})
+    assert text.count("| fog | as it is |") == 1 and "calibrated on B" in text and "| - |" not in text
+
+
+def test_measurements_become_tables():
+    metrics = {"auroc_ood": 0.91, "auprc_ood": 0.5, "fpr95_ood": 0.2, "auroc_within_class": 0.7}
+    scores = dict.fromkeys(("raw", "distance", "surplus"), metrics)
+    shares = {"raw": 0.5, "distance": 0.012, "surplus": 0.03}
+    measured = {
+        "kinds": {"animals": {"images": 2, **scores}, "vehicle": {"images": 1, **scores}},
+        "false": {"camvid/test": shares},
+        "classes": {"labelmefacade/all": {"road": {"share": 0.4} | shares, "bus": {"share": 0.001} | shares}},
+        "town": {"curve": {"1": [[0.001, 0.02, 0.1], [0.01, 0.06, 0.2]]}},
+    }
+    assert "| animals (2 images) | raw | 0.910 | 0.500 | 0.200 | 0.700 |" in record_photographs.by_kind(measured)
+    assert "vehicle" not in record_photographs.by_kind(measured)
+    text = record_photographs.false_alarms(measured)
+    assert (
+        "| camvid/test | 50.0 % | 1.2 % | 3.0 % |" in text
+        and "| road | 40.0 % | 1 % | 3 % |" in text
+        and "bus" not in text
+    )
+    assert "| 1 | 2.0 % (0.1 to 10.0) | 6.0 % (1.0 to 20.0) |" in record_photographs.own_town(measured)
+    page = record_photographs.fill("a\n<!-- found -->\nold\n<!-- end -->\nb\n<!-- end -->", {"found": "new"})
+    assert page == "a\n<!-- found -->\n\nnew\n\n<!-- end -->\nb\n<!-- end -->"
+
+
+def test_the_page_has_a_place_for_every_table():
+    text = record_photographs.PAGE.read_text()
+    for name in ("found", "kinds", "detectors", "audit", "semantic", "town-found", "false", "town", "camvid"):
+        assert text.count(f"<!-- {name} -->") == 1
 
 
 def test_a_script_that_fails_is_shown(monkeypatch, tmp_path):

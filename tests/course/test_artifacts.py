@@ -20,6 +20,15 @@ def test_a_run_opens_what_is_there(tmp_path):
     np.testing.assert_array_equal(run.embedder.apply(vectors).std(0).round(3), 1)
 
 
+def test_clusters_that_leave_images_out_are_those_of_the_last_fit(tmp_path):
+    vectors, images = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32), np.arange(60) % 3
+    kmeans, run = ClassKMeans(2, n_init=1).fit(vectors, np.repeat([0, 1], 30)), load_run(tmp_path)
+    run.save_clusters(kmeans, kmeans.leaving_out(vectors, np.repeat([0, 1], 30), images))
+    assert sorted(run.left_out) == [0, 1, 2] and sorted(run.left_out[1].centers_) == [0, 1]
+    run.save_clusters(kmeans, {})
+    assert run.left_out == {} and sorted(load_run(tmp_path).kmeans.centers_) == [0, 1]
+
+
 @pytest.mark.parametrize(
     "what, notebook",
     [("embedder", "02"), ("embeddings", "02"), ("calibration", "02"), ("kmeans", "04"), ("predictions", "05")],

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import make_prediction
+from sklearn.metrics import roc_auc_score
 
 from iood_helpers import ClassKMeans, PixelEmbedder, load_dataset, refine_confidence
 from iood_helpers.bravo.accumulator import BravoAccumulator
@@ -14,7 +15,9 @@ from iood_helpers.bravo.statistics import resampled_metrics
 from iood_helpers.bravo.submission import read_prediction
 from iood_helpers.course.evaluation import count_maps, evaluate_maps, evaluate_rules, mean_metrics
 from iood_helpers.errors import MetricsError
+from iood_helpers.method.distances import Distances, upsample
 from iood_helpers.method.refinement import FusedRule, PublishedRule
+from iood_helpers.method.statistics import DistanceStatistics
 
 
 def test_rules_side_by_side(tmp_path):
@@ -25,7 +28,7 @@ def test_rules_side_by_side(tmp_path):
     vectors = np.random.default_rng(0).normal(size=(600, 7)).astype(np.float32)
     kmeans = ClassKMeans(3).fit(vectors, np.arange(600) % 19).calibrate(vectors, np.arange(600) % 19)
     rules = {"raw": None, "published": PublishedRule(factor=0.8), "fused": FusedRule(alpha=0.3)}
-    counts, flagged = evaluate_rules(rules, "mini/synobjs", segmenter, kmeans, embedder, limit=2, tree=tmp_path)
+    counts, flagged, _ = evaluate_rules(rules, "mini/synobjs", segmenter, kmeans, embedder, limit=2, tree=tmp_path)
     assert len(shown) == 2 and np.isnan(flagged["raw"])
     for name, options in {"raw": None, "published": {"factor": 0.8}, "fused": {"alpha": 0.3}}.items():
         wanted, shares = BravoAccumulator(), []
@@ -41,6 +44,25 @@ def test_rules_side_by_side(tmp_path):
         for key in ("correct", "wrong", "invalid"):
             np.testing.assert_array_equal(getattr(counts[name], key), getattr(wanted, key))
         assert name == "raw" or 0 < flagged[name] == pytest.approx(np.mean(shares))
+
+
+def test_unknown_objects_are_scored_by_confidence_and_by_distance():
+    samples = load_dataset("mini/synobjs", limit=2)
+    predictions = [make_prediction(seed, sample.invalid().shape) for seed, sample in enumerate(samples)]
+    one_by_one = iter(predictions)
+    segmenter = SimpleNamespace(predict=lambda image: next(one_by_one))
+    embedder, rng = PixelEmbedder((0, 1)), np.random.default_rng(0)
+    kmeans = ClassKMeans(2, n_init=1, n_shared=9).fit(rng.normal(size=(600, 7)).astype(np.float32), np.arange(600) % 19)
+    kmeans.statistics_ = DistanceStatistics(2.0, 1.0, 2.0, 1.0, smooth=1.0, segment=0.25)
+    found = evaluate_rules({"raw": None}, "mini/synobjs", segmenter, kmeans, embedder, limit=2).anomalies
+    assert list(found) == ["raw", "distance"]
+    scores = {"raw": [-p.confidence for p in predictions]}
+    maps = [Distances(p, kmeans, embedder).averaged(1.0, 0.25) for p in predictions]
+    scores["distance"] = [upsample(m, p.shape) for m, p in zip(maps, predictions, strict=True)]
+    unknown = np.concatenate([s.invalid().ravel() for s in samples])
+    for name, counts in found.items():
+        wanted = roc_auc_score(unknown, np.concatenate([m.ravel() for m in scores[name]]))
+        assert counts.compute()["auroc_ood"] == pytest.approx(wanted, abs=1e-6) and counts.images == 2
 
 
 def stand_in():
