@@ -35,7 +35,7 @@ SMALL = {
     "limit": 6,
     "n_per_class": 200,
     "n_clusters": 8,
-    "n_shared": 60,
+    "n_shared": 300,
     "umap_points": 480,
     "umap_neighbors": 8,
     "bootstrap_draws": 30,
