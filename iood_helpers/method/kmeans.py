@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,7 @@ from ..checks import MAX_SEED, finite, train_ids, vectors, whole
 from ..datasets.labels import NUM_CLASSES
 from ..errors import ClusteringError
 from ..renamed import warn
-from .fitted import load_fitted, save_fitted
+from .saved_clusters import MAX_VALUE, read_clusters, write_clusters
 from .statistics import DistanceStatistics
 
 BATCH_ROWS = 65_536
@@ -25,17 +23,12 @@ MAX_QUANTILES = 2000
 START_ROWS_PER_CLUSTER = 200
 """With more pixels per cluster than this, k-means++ chooses the first centres from a sample: among all of them it takes
 longer than what follows, and the result is no better."""
-MAX_VALUE = 1e15
-"""Larger numbers are refused: their squares and sums leave the range of float32."""
-MAX_INERTIA = 1e60
-"""No fit of such numbers gives more, and its root is within float32."""
 MIN_CALIBRATION = 50
 """Classes with fewer calibration pixels use the pooled distribution of all classes."""
 MAX_COUNT = 1_000_000
 SHARED_ROWS_PER_CLUSTER = 20
 """Shared centres are fitted on at most so many rows for each: more change little, and a thousand centres take long."""
 SHARED_ROUNDS = 30
-ARRAY_NAME = re.compile(r"(centers|counts|quantiles)\.((?:(?<=quantiles\.)-1)|[0-9]|1[0-8])")
 
 
 class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
@@ -320,13 +313,7 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
     def save(self, path: str | Path) -> Path:
         """Write the fitted model as safetensors; the same model gives the same bytes."""
         self._ask_for_fit()
-        by_class = {"centers": self.centers_, "counts": self.counts_, "quantiles": self.quantiles_}
-        arrays = {f"{name}.{c}": array for name, each in by_class.items() for c, array in each.items()}
-        if len(self.shared_centers_):
-            arrays["shared"] = self.shared_centers_
-        statistics = asdict(self.statistics_) if self.statistics_ else None
-        content = {"parameters": self.get_params(), "inertia": self.inertia_, "statistics": statistics}
-        return save_fitted(path, "ClassKMeans", arrays, **content)
+        return write_clusters(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> ClassKMeans:
@@ -338,47 +325,16 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
             If the file is missing, damaged or of another kind, or its arrays are not those of a fitted model.
         """
         try:
-            arrays, values = load_fitted(path, "ClassKMeans", ("parameters", "inertia", "statistics"))
-            parameters = values["parameters"]
-            if not isinstance(parameters, dict) or parameters.keys() != cls().get_params().keys():
+            parameters, learned = read_clusters(path)
+            if parameters.keys() != cls().get_params().keys():
                 raise ValueError("its parameters are not those of this version")
             model = cls(**parameters)
             model._check_parameters()
-            model._take(arrays, values["inertia"])
-            model._take_statistics(values["statistics"])
         except (ValueError, ClusteringError) as error:
             raise ClusteringError(f"The file {path} is not a saved ClassKMeans ({error}); fit it anew.") from error
+        for name, value in learned.items():
+            setattr(model, name, value)
         return model
-
-    def _take(self, arrays: dict[str, np.ndarray], inertia: dict[str, float]) -> None:
-        """Arrays and inertia of a file, if they are those of a fitted model; otherwise ValueError."""
-        found: dict[str, dict[int, np.ndarray]] = {"centers": {}, "counts": {}, "quantiles": {}}
-        shared = arrays.pop("shared", None)
-        for key, array in arrays.items():
-            match = ARRAY_NAME.fullmatch(key)
-            if not match or not np.isfinite(array).all():
-                raise ValueError(f"the array {key} has an unknown name or impossible values")
-            found[match[1]][int(match[2])] = array
-        _check_centers(found["centers"], found["counts"])
-        _check_quantiles(found["quantiles"])
-        self.centers_, self.counts_, self.quantiles_ = found.values()
-        self.shared_centers_ = np.zeros((0, self.n_features_in_), np.float32) if shared is None else shared
-        if shared is not None:
-            _check_centers({-1: shared}, {-1: np.ones(len(shared), np.int64)}, self.n_features_in_)
-        names = {str(c) for c in self.centers_}
-        if not isinstance(inertia, dict) or inertia.keys() != names or not all(map(_is_amount, inertia.values())):
-            raise ValueError("its inertia does not fit the centres")
-        self.inertia_ = {int(c): float(v) for c, v in inertia.items()}
-
-    def _take_statistics(self, statistics: object) -> None:
-        self.statistics_ = None
-        if statistics is not None:
-            if not isinstance(statistics, dict) or not all(map(_is_amount, statistics.values())):
-                raise ValueError("its statistics are no numbers")
-            try:
-                self.statistics_ = DistanceStatistics(**statistics)
-            except TypeError as error:
-                raise ValueError("its statistics are not those of this version") from error
 
     def _check_parameters(self) -> None:
         for name in ("n_clusters", "n_init", "max_iter", "min_samples_per_cluster"):
@@ -404,34 +360,6 @@ def _sample(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if max(X.max(), -X.min()) > MAX_VALUE:
         raise ClusteringError(f"The vectors hold numbers beyond {MAX_VALUE:g}; check the segmenter's features.")
     return X, train_ids(y, len(X), ClusteringError)
-
-
-def _check_centers(centers: dict[int, np.ndarray], counts: dict[int, np.ndarray], width: int | None = None) -> None:
-    """ValueError unless each class has centres of one (given) width, each with a count."""
-    if not centers or centers.keys() != counts.keys():
-        raise ValueError("centres and counts are not of the same classes")
-    for c, center in centers.items():
-        k = len(center) if center.ndim == 2 else 0
-        if not k or not center.shape[1] or center.dtype != np.float32 or np.abs(center).max() > MAX_VALUE:
-            raise ValueError(f"the centres of class {c} are impossible")
-        n = counts[c]
-        if n.shape != (k,) or n.dtype != np.int64 or n.min() < 0 or n.sum() < 1:
-            raise ValueError(f"the counts of class {c} are impossible")
-    if len({center.shape[1] for center in centers.values()} | ({width} if width else set())) > 1:
-        raise ValueError("centres differ in width")
-
-
-def _check_quantiles(quantiles: dict[int, np.ndarray]) -> None:
-    """ValueError unless all are rising distances, and the pooled ones are among them."""
-    if quantiles and -1 not in quantiles:
-        raise ValueError("the pooled distances are missing")
-    for c, q in quantiles.items():
-        if q.ndim != 1 or not len(q) or q.dtype != np.float32 or q[0] < 0 or (np.diff(q) < 0).any():
-            raise ValueError(f"the distances of class {c} are not sorted")
-
-
-def _is_amount(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_INERTIA
 
 
 def _start_from_a_sample(x: np.ndarray, n_clusters: int, random_state: np.random.RandomState) -> np.ndarray:
