@@ -102,7 +102,7 @@ def test_the_promised_profile_runs_without_labels(bare_run):
 
 
 def test_it_makes_the_submission(bare_run, trees):
-    archive, tree = bare_run / "submission.tar", bare_run / "predictions" / "fused"
+    archive, tree = bare_run / "submission.tar", bare_run / "predictions" / "surplus"
     assert check_submission(tree, trees / "samples.tar", archive, progress=False) == IMAGES * len(BRAVO_LAYOUT)
     results = evaluate_submission(trees / "gt.tar", archive, trees / "samples.tar", progress=False)
     scalars = [value for value in results.values() if isinstance(value, float)]
