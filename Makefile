@@ -58,7 +58,8 @@ audit:  ## compare the lock with the published advisories (asks the package inde
 
 real: setup  ## the same chain on photographs: make real IOOD_DATA=/folder/that/holds/them
 	$(BIN)/python -m iood_helpers.run --profile roadanomaly
-	$(BIN)/python -m iood_helpers.run --profile roadanomaly --run-dir runs/roadanomaly-town --set calibration_split=camvid/val
+	for n in 02 04 05; do $(BIN)/python -m iood_helpers.run --profile roadanomaly --run-dir runs/roadanomaly-town \
+		--set calibration_split=camvid/val --only $$n || exit 1; done
 	$(BIN)/python -m iood_helpers.run --profile camvid
 
 bench: setup  ## measure ours beside the plain way, into benchmarks/RESULTS.md
