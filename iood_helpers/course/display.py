@@ -20,6 +20,9 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from IPython.display import HTML, display
 from PIL import Image
+from plotly.colors import sample_colorscale
+
+from ..datasets.labels import CLASS_NAMES, PALETTE
 
 INK = "#808b98"
 """Grey that is legible on white and on dark pages."""
@@ -77,8 +80,29 @@ def glue(name: str, value: float | None, form: str = ".3f") -> None:
         print(f"{name}: {text}")
 
 
-def show_images(pictures: Sequence[tuple[np.ndarray, str]], alt: str, columns: int = 2) -> None:
-    """Show pictures (H, W, 3) uint8 with captions, side by side where there is room."""
+def show_images(
+    pictures: Sequence[tuple[np.ndarray, str]],
+    alt: str,
+    columns: int = 2,
+    *,
+    classes: np.ndarray | None = None,
+    ends: tuple[str, str] | None = None,
+) -> None:
+    """Show pictures with captions, side by side where there is room.
+
+    Parameters
+    ----------
+    pictures : sequence of (numpy.ndarray, str)
+        (H, W, 3) uint8, and caption.
+    alt : str
+        What is to be seen, in words; each picture's caption is added.
+    columns : int, default=2
+        Pictures side by side, where there is room.
+    classes : numpy.ndarray, optional
+        Train ids of any shape; those that occur are named below, with their colours.
+    ends : (str, str), optional
+        What the dark and the bright end of the scale of ``colorize_values`` stand for; shows that scale below.
+    """
     cells = "".join(
         f'<figure><img src="{_data_uri(picture)}" alt="{html.escape(f"{alt} {caption}")}">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
@@ -90,7 +114,28 @@ def show_images(pictures: Sequence[tuple[np.ndarray, str]], alt: str, columns: i
         ".iood-images figcaption{font-size:.85em;opacity:.8;text-align:center}"
         "@media(max-width:600px){.iood-images{grid-template-columns:1fr!important}}</style>"
     )
-    display(HTML(f'{style}<div class="iood-images" style="grid-template-columns:repeat({columns},1fr)">{cells}</div>'))
+    keys = ("" if classes is None else _class_key(classes)) + ("" if ends is None else _scale_key(*ends))
+    grid = f'<div class="iood-images" style="grid-template-columns:repeat({columns},1fr)">{cells}</div>'
+    display(HTML(style + grid + keys))
+
+
+def _class_key(classes: np.ndarray) -> str:
+    """Colour and name of each class that occurs."""
+    swatch = '<i style="display:inline-block;width:.9em;height:.9em;border:1px solid {1};background:rgb{0}"></i>'
+    names = "".join(
+        f'<span style="margin-right:1em;white-space:nowrap">{swatch.format(tuple(PALETTE[c].tolist()), INK)} '
+        f"{CLASS_NAMES[c]}</span> "
+        for c in np.unique(classes)
+        if c < len(CLASS_NAMES)
+    )
+    return f'<p class="iood-key" style="font-size:.85em">{names}</p>'
+
+
+def _scale_key(dark: str, bright: str) -> str:
+    """The scale of ``colorize_values`` between two words."""
+    colors = ",".join(sample_colorscale("Cividis", np.linspace(0, 1, 9)))
+    bar = f'<i style="display:inline-block;width:8em;height:.8em;background:linear-gradient(to right,{colors})"></i>'
+    return f'<p class="iood-key" style="font-size:.85em">{html.escape(dark)} {bar} {html.escape(bright)}</p>'
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

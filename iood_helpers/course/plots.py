@@ -16,7 +16,13 @@ from ..renamed import old_names
 
 OOD_COLOR = (255, 64, 32)
 LEGEND = {"orientation": "h", "y": -0.2, "yanchor": "top"}
-METHOD_COLORS = {"raw": "#7f8fa6", "published": "#e1a32a", "calibrated": "#2a9d8f", "fused": "#d1495b", "surplus": "#6a5acd"}
+METHOD_COLORS = {
+    "raw": "#7f8fa6",
+    "published": "#e1a32a",
+    "calibrated": "#2a9d8f",
+    "fused": "#d1495b",
+    "surplus": "#6a5acd",
+}
 
 
 def colorize_classes(classes: np.ndarray) -> np.ndarray:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
 
 from iood_helpers.course import display, glue
@@ -26,3 +29,21 @@ def test_a_number_for_the_text(value, form, text, monkeypatch, capsys):
         assert data == {f"{PREFIX}text/plain": repr(text)}
         assert metadata["scrapbook"] == {"name": "mean IoU", "mime_prefix": PREFIX}
     assert len(published) == 2
+
+
+def test_pictures_name_their_classes_and_their_scale(monkeypatch):
+    shown = []
+    monkeypatch.setattr(display, "display", lambda page: shown.append(page.data))
+    picture = np.zeros((4, 6, 3), np.uint8)
+    display.show_images(
+        [(picture, "a map")], "Two classes.", classes=np.array([[0, 13], [13, 255]]), ends=("unsure", "sure")
+    )
+    (page,) = shown
+    assert re.findall(r"</i> ([a-z]+)</span>", page) == ["road", "car"]  # void has no name
+    assert "rgb(128, 64, 128)" in page and "rgb(0, 0, 142)" in page
+    assert (
+        re.search(r"unsure <i[^>]*linear-gradient\(to right,[^>]*></i> sure", page)
+        and 'alt="Two classes. a map"' in page
+    )
+    display.show_images([(picture, "a map")], "Two classes.")
+    assert "iood-key" not in shown[1]
