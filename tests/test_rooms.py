@@ -28,7 +28,7 @@ BELOW = {
 }
 """Rooms and modules at the top, and those that each may import from: nothing above it, nothing beside it."""
 
-ALIASES = {"__init__", "__main__", "internimage", "dcnv3", "submission", "run"}
+ALIASES = {"__init__", "__main__", "internimage", "dcnv3", "submission", "run", "checkpoints"}
 
 
 def place(path: Path) -> tuple[str, ...]:

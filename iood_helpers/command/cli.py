@@ -58,6 +58,13 @@ def _check(parser: Parser) -> None:
     parser.set_defaults(execute=check.execute)
 
 
+def _checkpoint(parser: Parser) -> None:
+    from ..model import conversion
+
+    conversion.add_arguments(parser)
+    parser.set_defaults(execute=conversion.execute)
+
+
 def _completion(parser: Parser) -> None:
     import shtab
 
@@ -72,6 +79,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "encode": ("pack predictions into a submission file", partial(_submission, "encode")),
     "evaluate": ("metrics of a submission file", partial(_submission, "evaluate")),
     "check": ("what of a data set is there", _check),
+    "checkpoint": ("what is in a checkpoint, or the same as safetensors", _checkpoint),
     "completion": ('what a shell needs to complete commands: eval "$(iood completion bash)"', _completion),
 }
 """What each command does, and a function that gives its parser arguments; called only for commands that are used."""
