@@ -59,6 +59,7 @@ STATE_KEYS = ("state_dict", "state_dict_ema", "model", "model_state_dict", "ema_
 """Where the weights may be, the first one wins: with mmengine's EMA hook, ``state_dict`` holds the averaged weights."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "segmentor.", "ema_model.", "online_model.")
 MAX_PREFIXES = 8
+MAPPED_BYTES = 1 << 26
 _SAFETENSORS_DAMAGE = (
     *(SafetensorError, OSError, ValueError, TypeError, LookupError, RuntimeError, AttributeError, MemoryError),
 )
@@ -238,14 +239,23 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Mapping, str]:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping, str]:
-    state, kinds = {}, set()
+    state: dict[str, Tensor] = {}
+    kinds = set()
     try:
         with safe_open(str(path), "pt") as file:
-            for key, name in _plain_names(list(file.keys()), path).items():
-                tensor = file.get_tensor(key)
-                kinds.add(tensor.dtype)
-                state[name] = _checked(name, tensor, path)
-            meta = file.metadata() or {}
+            names, meta = list(_plain_names(list(file.keys()), path).items()), file.metadata() or {}
+        while len(state) < len(names):
+            # closed and opened again: the pages of a mapped file stay in memory as long as it is open
+            with safe_open(str(path), "pt") as file:
+                read = 0
+                for key, name in names[len(state) :]:
+                    tensor = file.get_tensor(key)
+                    kinds.add(tensor.dtype)
+                    checked = _checked(name, tensor, path)
+                    state[name] = checked.clone() if checked is tensor else checked
+                    read += tensor.nbytes
+                    if read > MAPPED_BYTES:
+                        break
     except _SAFETENSORS_DAMAGE as error:
         raise CheckpointError(
             f"The checkpoint {path} is damaged or not a safetensors file; download it again."
