@@ -13,6 +13,11 @@ from iood_helpers import PixelEmbedder, extract_embeddings, load_dataset
 from iood_helpers.command.pipeline import LEVELS, learn, load_network, network
 from iood_helpers.io import data_dir
 
+SHARED = 500
+"""Half as many shared centres as in the notebooks: the file stays below a megabyte."""
+BOUND = 5.0
+"""That for rendered scenes."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n")[0])
@@ -32,8 +37,10 @@ def main() -> None:
                 ("calibration", "predicted", Path(folder) / "calibration"),
             )
         )
-        about = {"model": args.model, "pictures": len(fit.names) + len(calibration.names)} | network(segmenter)
-        statistics = learn(fit, calibration, n_clusters=30, **how, about=about)
+        about = {"model": args.model, "pictures": len(fit.names) + len(calibration.names), "bound": BOUND}
+        about |= network(segmenter)
+        held_out = load_dataset("mini/train-calibration")
+        statistics = learn(fit, calibration, segmenter, held_out, n_clusters=30, n_shared=SHARED, **how, about=about)
     print(statistics.save(args.out or data_dir() / "checkpoints" / f"{args.model}.statistics.safetensors"))
 
 

@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--levels", default="0,2,decoder", help="maps that vectors are made of, with commas")
     parser.add_argument("--clusters", type=positive, default=30, help="centres per class")
+    parser.add_argument("--shared", type=positive, default=1000, help="centres that all classes share")
     parser.add_argument("--pixels", type=positive, default=2000, help="pixels per class to fit on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-side", type=positive, default=MAX_SIDE, help="make larger pictures so small first")
@@ -64,8 +65,11 @@ def execute(args: argparse.Namespace) -> int:
         print("fitting clusters ...", file=sys.stderr)
         statistics = method.learn(
             *stores,
+            segmenter,
+            chosen[fitted_on(chosen) :],
             n_per_class=args.pixels,
             n_clusters=args.clusters,
+            n_shared=args.shared,
             seed=args.seed,
             about={"model": args.model, "pictures": len(chosen)} | method.network(segmenter),
         )
@@ -107,8 +111,8 @@ def extract(
     seed: int,
 ) -> tuple[EmbeddingStore, EmbeddingStore]:
     """Pixels to fit on, and pixels of held-out pictures; what an interrupted run left of them is used."""
-    parts = len(chosen) - max(1, len(chosen) // HELD_OUT)
-    split = {"fit": chosen[:parts], "calibration": chosen[parts:]}
+    number = fitted_on(chosen)
+    split = {"fit": chosen[:number], "calibration": chosen[number:]}
     stores = [
         extract_embeddings(
             segmenter,
@@ -122,6 +126,11 @@ def extract(
         for part, some in split.items()
     ]
     return stores[0], stores[1]
+
+
+def fitted_on(chosen: list[Picture]) -> int:
+    """How many of the pictures, from the first on, clusters are fitted on; the others are held out."""
+    return len(chosen) - max(1, len(chosen) // HELD_OUT)
 
 
 def report(fit: EmbeddingStore, calibration: EmbeddingStore, n_per_class: int, n_clusters: int) -> None:

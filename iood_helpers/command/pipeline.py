@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from ..datasets.samples import Sample
 from ..errors import ClusteringError, IoodError
 from ..io import data_dir
 from ..method.embedder import PixelEmbedder
 from ..method.fitted import load_fitted, save_fitted
 from ..method.kmeans import ClassKMeans
-from ..method.refinement import Distances, refine_confidence
+from ..method.refinement import Distances, refine_confidence, upsample
 from ..method.store import EmbeddingStore
+from ..method.surplus import calibrate_on_images
 from ..model.checkpoints import SHIPPED, file_sha256
 from ..model.segmenter import Precision, Segmenter, load_segmenter
 
-RULE: Literal["calibrated", "fused"] = "fused"
+RULE: Literal["surplus"] = "surplus"
+BOUND = 20.0
+"""Largest penalty: that for photographs. Statistics may carry another one, as those of rendered scenes do."""
+FAR = 2.326
+"""Standard deviations above the mean that one calibration cell in a hundred exceeds, if they are Gaussian."""
 DEFAULT = "DEFAULT"
 """Statistics that ship beside the checkpoint of the same name."""
 KIND = "Statistics"
@@ -38,7 +44,7 @@ class Look:
     confidence : ndarray of float32, shape (H, W)
         Refined, 0..1.
     novelty : ndarray of float32, shape (H, W)
-        0 and up; above 1 is farther from what is normal than most calibration pixels.
+        Distance above the mean of calibration cells, 0 and up; above 1 is farther than 99 % of a Gaussian.
     """
 
     classes: np.ndarray
@@ -145,11 +151,15 @@ class Pipeline:
     Raises
     ------
     ClusteringError
-        If the statistics are those of another network or precision.
+        If the statistics are those of another network or precision, or were not calibrated on images.
     """
 
     def __init__(self, segmenter: Segmenter, statistics: Statistics) -> None:
         self.segmenter, self.statistics = segmenter, statistics
+        usual = statistics.kmeans.statistics_
+        if usual is None:
+            raise ClusteringError(f"{statistics.source} does not say how far is usual; fit anew with iood fit.")
+        self._usual = usual
         own = network(segmenter)
         other = [name for name in own if statistics.about.get(name, own[name]) != own[name]]
         if other:
@@ -170,8 +180,11 @@ class Pipeline:
         prediction = self.segmenter.predict(picture)
         kmeans, embedder = self.statistics.kmeans, self.statistics.embedder
         distances = Distances(prediction, kmeans, embedder)
-        confidence, _ = refine_confidence(prediction, kmeans, embedder, RULE, distances=distances)
-        return Look(prediction.classes, confidence, distances.novelty())
+        bound = float(self.statistics.about.get("bound", BOUND))
+        confidence, _ = refine_confidence(prediction, kmeans, embedder, RULE, distances=distances, bound=bound)
+        usual = self._usual
+        excess = (distances.averaged(usual.smooth, usual.segment) - usual.mean) / (FAR * usual.std)
+        return Look(prediction.classes, confidence, upsample(np.maximum(excess, 0), prediction.shape))
 
 
 def load_network(model: str, device: str = "auto", precision: Precision = "float32") -> Segmenter:
@@ -187,9 +200,12 @@ def network(segmenter: Segmenter) -> dict[str, str]:
 def learn(
     fit: EmbeddingStore,
     calibration: EmbeddingStore,
+    segmenter: Segmenter,
+    held_out: Iterable[Sample],
     *,
     n_per_class: int,
     n_clusters: int,
+    n_shared: int,
     seed: int,
     about: Mapping[str, Any],
 ) -> Statistics:
@@ -199,10 +215,16 @@ def learn(
     ----------
     fit, calibration : EmbeddingStore
         Pixels to fit clusters on, and pixels that say how far is far.
+    segmenter : Segmenter
+        The network that the pixels are from; sees each held-out picture once.
+    held_out : iterable of Sample
+        The pictures that ``calibration`` is made of.
     n_per_class : int
         Pixels of each class that are used.
     n_clusters : int
         Centres per class.
+    n_shared : int
+        Centres that all classes share.
     seed : int
         Seed of the draw and of the clusters.
     about : Mapping
@@ -216,9 +238,11 @@ def learn(
     levels = fit.levels
     rows = fit.load(n_per_class, seed, levels=levels)
     embedder = PixelEmbedder(levels, standardize=True).fit(rows.embeddings)
-    kmeans = ClassKMeans(n_clusters, random_state=seed).fit(embedder.apply(rows.embeddings), rows.label)
+    kmeans = ClassKMeans(n_clusters, n_shared=n_shared, random_state=seed)
+    kmeans.fit(embedder.apply(rows.embeddings), rows.label)
     rows = calibration.load(n_per_class, seed, levels=levels)
     kmeans.calibrate(embedder.apply(rows.embeddings), rows.predicted)
+    calibrate_on_images(kmeans, segmenter, held_out, embedder)
     return Statistics(kmeans, embedder, about)
 
 

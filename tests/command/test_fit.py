@@ -34,7 +34,9 @@ def folder(tmp_path):
 
 
 def run(folder, out, *options):
-    return main(["fit", str(folder), "--out", str(out), "--clusters", "4", "--pixels", "200", *options])
+    return main(
+        ["fit", str(folder), "--out", str(out), "--clusters", "4", "--shared", "40", "--pixels", "200", *options]
+    )
 
 
 def test_learns_from_predicted_classes_and_holds_the_last_pictures_out(folder, tmp_path, quick, segmenter, capsys):
@@ -67,7 +69,8 @@ def test_an_interrupted_fit_goes_on(folder, tmp_path, quick, monkeypatch):
     assert run(folder, tmp_path / "own.safetensors") == 130 and len(log.read_text().splitlines()) == 5
     monkeypatch.undo()
     monkeypatch.setenv("IOOD_PASS_LOG", str(log))
-    assert run(folder, tmp_path / "own.safetensors") == 0 and len(log.read_text().splitlines()) == 5
+    assert run(folder, tmp_path / "own.safetensors") == 0
+    assert len(log.read_text().splitlines()) == 5 + 1  # the held-out picture again, as a whole
 
 
 @pytest.mark.parametrize("levels, message", [("0,9", "no level 9"), ("x", "not understood")])
