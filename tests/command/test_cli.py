@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import EntryPoint
 
 import pytest
+from conftest import ROOT
 
 from iood_helpers.command import cli
 from iood_helpers.command.cli import main
@@ -93,3 +96,8 @@ def test_help_is_quick_and_the_module_is_the_command():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
     ended = subprocess.run([sys.executable, "-m", "iood_helpers", "--version"], capture_output=True, text=True)
     assert ended.returncode == 0 and ended.stdout.startswith("iood 0.")
+
+
+def test_the_installed_script_is_this_command():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert EntryPoint("iood", project["scripts"]["iood"], "console_scripts").load() is main

@@ -9,6 +9,7 @@ from PIL import Image
 from iood_helpers import load_dataset, load_segmenter
 from iood_helpers.command import fit, pipeline
 from iood_helpers.command.cli import main
+from iood_helpers.command.sources import pictures
 from iood_helpers.errors import ClusteringError
 from iood_helpers.io import data_dir
 
@@ -52,6 +53,11 @@ def test_learns_from_predicted_classes_and_holds_the_last_pictures_out(folder, t
     rows = {line[:16].strip(): line[16:].split() for line in captured.out.splitlines()[1:20]}
     assert rows["road"] == ["200", "200"] and "few or no pixels" in captured.err and "train" in captured.err
     assert main(["predict", str(folder / "0.png"), "--kmeans", str(out), "--out", str(tmp_path / "maps")]) == 0
+
+
+def test_no_held_out_picture_is_fitted_on(folder, tmp_path, segmenter):
+    stores = fit.extract(segmenter, pictures(folder), [0], tmp_path, n_per_class=10, seed=0)
+    assert [store.names for store in stores] == [["0", "1", "2", "3"], ["4"]]
 
 
 def test_damaged_pictures_are_left_out_or_end_it(folder, tmp_path, quick, capsys):
