@@ -86,7 +86,7 @@ def _head(number: int, shown: int) -> str:
 <body>
 <main>
 <h1>What looks unknown</h1>
-<p>{number} picture{"" if number == 1 else "s"}.{chosen} Tinted: far from what the network knows as its class, and the
+<p>{number} picture{"" if number == 1 else "s"}.{chosen} Tinted: far from all that it was shown as normal, and the
 network is in doubt. A line runs round pixels whose class is more likely wrong than right. The percentage is
 their share.</p>
 <p class="soft">A network can be sure and wrong: what is not tinted is not thereby known.</p>"""
