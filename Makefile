@@ -9,7 +9,7 @@ AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS
 BASELINE := ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 NUMBA_CPU_NAME=generic
 
 .PHONY: setup run book links test test-fast test-numbers test-portable test-hard coverage audit bench lint types format \
-	real lock clean
+	real lab lock clean
 
 setup: $(READY)
 
@@ -61,6 +61,9 @@ real: setup  ## the same chain on photographs: make real IOOD_DATA=/folder/that/
 	for n in 02 04 05; do $(BIN)/python -m iood_helpers.run --profile roadanomaly --run-dir runs/roadanomaly-town \
 		--set calibration_split=camvid/val --only $$n || exit 1; done
 	$(BIN)/python -m iood_helpers.run --profile camvid
+
+lab: setup  ## JupyterLab with the notebooks and the kernel that they need
+	$(BIN)/python -m jupyterlab notebooks
 
 bench: setup  ## measure ours beside the plain way, into benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py

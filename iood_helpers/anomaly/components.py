@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.ndimage import label
 
+from ..bravo.counts import Counts
 from ..errors import MetricsError
 from .metrics import checked_maps
 
@@ -97,7 +98,7 @@ def _renumber(components: np.ndarray, large: np.ndarray) -> tuple[np.ndarray, in
     return numbers[components], int(large[1:].sum())
 
 
-class ComponentAccumulator:
+class ComponentAccumulator(Counts):
     """Sums over the components of one set of images.
 
     Parameters
@@ -178,6 +179,3 @@ class ComponentAccumulator:
             "ppv": float(self._sums[1] / predicted) if predicted else float("nan"),
             "f1": float(f1.mean()),
         } | single
-
-    def _of(self) -> str:
-        return f" of {self.name}" if self.name else ""

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..bravo.counts import Counts
 from ..bravo.histograms import auroc, average_precision, fpr_at_tpr
 from ..checks import class_map, mask
 from ..datasets.labels import NUM_CLASSES
@@ -26,7 +27,7 @@ _UNKNOWN = NUM_CLASSES
 """Stands for the predicted class where none is given."""
 
 
-class AnomalyAccumulator:
+class AnomalyAccumulator(Counts):
     """Counts from which the metrics of one set of images follow; at most 64 MB, however many images it has seen.
 
     Parameters
@@ -173,15 +174,6 @@ class AnomalyAccumulator:
         there = np.flatnonzero(self.pixels[:NUM_CLASSES].any(axis=1))
         places = np.unique(self._sums[there] / self.pixels[there].sum(axis=1), return_inverse=True)[1]
         return np.stack([np.bincount(places, self.pixels[there, kind]) for kind in (1, 0)])
-
-    def _of(self) -> str:
-        return f" of {self.name}" if self.name else ""
-
-    def _need(self, condition: object, what: str, remedy: str) -> None:
-        if not condition:
-            raise MetricsError(
-                f"The metrics{self._of()} are not defined, since {what} in {self.images} images; {remedy}."
-            )
 
 
 def _ranking(positive: np.ndarray, negative: np.ndarray) -> dict[str, float]:

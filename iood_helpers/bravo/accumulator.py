@@ -16,6 +16,7 @@ from ..compiled import compiled
 from ..datasets.labels import NUM_CLASSES, VOID
 from ..errors import MetricsError
 from . import histograms
+from .counts import Counts
 from .sampling import sample_pixels
 
 
@@ -61,7 +62,7 @@ class ReliabilityCurve(NamedTuple):
     share: np.ndarray
 
 
-class BravoAccumulator:
+class BravoAccumulator(Counts):
     """Counts from which all metrics of one set of images follow; 1.6 MB, however many images it has seen.
 
     Parameters
@@ -241,15 +242,6 @@ class BravoAccumulator:
             raise MetricsError(f"There is no task {task!r}; choose 'ood', 'success' or 'error'.")
         self._need(all(part.any() for part in pairs[task]), f"the {task} task lacks one side", "add images")
         return pairs[task]
-
-    def _of(self) -> str:
-        return f" of {self.name}" if self.name else ""
-
-    def _need(self, condition: object, what: str, remedy: str) -> None:
-        if not condition:
-            raise MetricsError(
-                f"The metrics{self._of()} are not defined, since {what} in {self.images} images; {remedy}."
-            )
 
 
 def _array(values: Any) -> np.ndarray:

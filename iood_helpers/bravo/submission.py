@@ -314,11 +314,8 @@ def _label(members: Members, name: str) -> np.ndarray:
 
 def _tree(tree: str | Path) -> Path:
     """The folder of a tree; SubmissionError if it is none."""
-    tree = Path(tree).expanduser()
-    if tree.is_file():
-        raise SubmissionError(
-            f"{tree} is a file, where a folder of predictions is wanted; unpack it, or give the folder."
-        )
+    if (tree := Path(tree).expanduser()).is_file():
+        raise SubmissionError(f"{tree} is a file, where a folder of predictions is wanted; unpack it.")
     if not tree.is_dir():
         raise SubmissionError(f"The folder of predictions {tree} does not exist; check the path.")
     return tree
@@ -349,32 +346,37 @@ def _image(content: bytes, source: Any, kind: type | None = None) -> np.ndarray:
     return array
 
 
+_FILES = {
+    **{"sample": ("gt", "out"), "encode": ("tree", "samples", "out"), "check": ("tree", "samples", "submission")},
+    **{"evaluate": ("gt", "submission", "samples"), "inspect": ("submission",)},
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
+    """The files that a command of this module is told."""
+    for file in _FILES[command]:
+        parser.add_argument(file, type=lambda text: Path(text).expanduser())
+    if command == "evaluate":
+        parser.add_argument("--json", type=Path, help="write all metrics to this file")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m iood_helpers.submission", description=str(__doc__).split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, files in {
-        "sample": ("gt", "out"),
-        "encode": ("tree", "samples", "out"),
-        "check": ("tree", "samples", "submission"),
-        "evaluate": ("gt", "submission", "samples"),
-        "inspect": ("submission",),
-    }.items():
-        command = commands.add_parser(name)
-        for file in files:
-            command.add_argument(file, type=lambda text: Path(text).expanduser())
-        if name == "evaluate":
-            command.add_argument("--json", type=Path, help="write all metrics to this file")
+    for name in _FILES:
+        add_arguments(commands.add_parser(name), name)
     args = parser.parse_args(arguments)
     try:
-        _execute(args)
+        execute(args)
     except IoodError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _execute(args: argparse.Namespace) -> None:
+def execute(args: argparse.Namespace) -> None:
+    """Run the command ``args.command``."""
     if args.command == "sample":
         print(sample_ground_truth(args.gt, args.out))
     elif args.command == "encode":

@@ -166,9 +166,8 @@ def _for_book(executed: Path) -> str:
     return nbformat.writes(notebook)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit code: 0, 1 for a failure, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m iood_helpers.run", description=__doc__.split("\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
     parser.add_argument("--profile", default="mini", help="parameter file in notebooks/parameters")
     parser.add_argument("--run-dir", help="run folder instead of the profile's")
     parser.add_argument("--only", help="one notebook, by number or name")
@@ -178,33 +177,44 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--book", action="store_true", help="make figures for the book and copy notebooks there")
     parser.add_argument("--list", action="store_true", help="show notebooks and profiles, run nothing")
-    args = parser.parse_args(arguments)
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Run what the arguments ask for; returns the exit code."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
+    names = notebook_order()
+    if args.list:
+        print("notebooks:", *names, "profiles:", *profiles(), sep="\n  ")
+        return 0
+    changes = given.parse(args.set)
+    if args.run_dir:
+        changes["run_dir"] = args.run_dir
+    given.check(changes, all_declared())
+    if "run_dir" in changes:
+        changes["run_dir"] = str(Path(changes["run_dir"]).expanduser().absolute())
+    parameters = load_profile(args.profile) | changes
+    if args.only:
+        names = [_find(args.only, names)]
+    if args.first:
+        names = names[names.index(_find(args.first, names)) :]
+    run(names, parameters, profile=args.profile, book=args.book)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code: 0, 1 for a failure, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m iood_helpers.run", description=__doc__.split("\n")[0])
+    add_arguments(parser)
+    args = parser.parse_args(arguments)
     try:
-        names = notebook_order()
-        if args.list:
-            print("notebooks:", *names, "profiles:", *profiles(), sep="\n  ")
-            return 0
-        changes = given.parse(args.set)
-        if args.run_dir:
-            changes["run_dir"] = args.run_dir
-        given.check(changes, all_declared())
-        if "run_dir" in changes:
-            changes["run_dir"] = str(Path(changes["run_dir"]).expanduser().absolute())
-        parameters = load_profile(args.profile) | changes
-        if args.only:
-            names = [_find(args.only, names)]
-        if args.first:
-            names = names[names.index(_find(args.first, names)) :]
-        run(names, parameters, profile=args.profile, book=args.book)
+        return execute(args)
     except IoodError as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted; the same command goes on where it can.", file=sys.stderr)
         return 130
-    return 0
 
 
 def _terminate(*_: object) -> None:

@@ -146,19 +146,31 @@ def _count(report: Report, sample: Sample) -> None:
     report.pixels.update(pixels)
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("name", help=f"{', '.join(DATASETS)}; or one split, as in cityscapes/val")
+    parser.add_argument("path", help="the folder that holds the data set's folder, or that folder itself")
+    parser.add_argument("--limit", type=int, help="read only so many images of each split")
+
+
+def execute(args: argparse.Namespace) -> int:
+    """Print the report; returns the exit code: 1 if nothing can be used."""
+    usable = 0
+    for report in check(args.name, args.path, args.limit):
+        print(report)
+        usable += report.usable
+    return 0 if usable else 1
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code: 1 if nothing can be used."""
     parser = argparse.ArgumentParser(prog="python -m iood_helpers.datasets", description=__doc__)
-    command = parser.add_subparsers(required=True).add_parser("check", help="read a data set and tell what it holds")
-    command.add_argument("name", help=f"{', '.join(DATASETS)}; or one split, as in cityscapes/val")
-    command.add_argument("path", help="the folder that holds the data set's folder, or that folder itself")
-    command.add_argument("--limit", type=int, help="read only so many images of each split")
+    add_arguments(
+        parser.add_subparsers(required=True).add_parser("check", help="read a data set and tell what it holds")
+    )
     args = parser.parse_args(arguments)
-    usable = 0
     try:
-        for report in check(args.name, args.path, args.limit):
-            print(report)
-            usable += report.usable
+        return execute(args)
     except DatasetError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-    return 0 if usable else 1
+        return 1

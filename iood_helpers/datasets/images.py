@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
 from ..errors import DatasetError
@@ -118,18 +118,20 @@ def image_size(path: str | Path) -> tuple[int, int]:
         return image.height, image.width
 
 
-def read_image(image: str | Path | np.ndarray | Image.Image) -> np.ndarray:
+def read_image(image: str | Path | np.ndarray | Image.Image, *, upright: bool = False) -> np.ndarray:
     """Read any image as 8-bit RGB.
 
     Grey, palette, 1-bit and CMYK images are converted to RGB. An alpha channel is dropped: the colour
     stored under it is kept, and nothing is blended in. 16-bit grey values are scaled to 8 bits by
     ``round(v / 257)``; of a file with 16-bit *colour*, Pillow keeps the upper 8 bits. The orientation tag of
-    EXIF is not applied: rows and columns are those stored in the file, since label maps carry no tag.
+    EXIF is not applied unless asked for: rows and columns are those stored in the file, since label maps carry no tag.
 
     Parameters
     ----------
     image : str, Path, PIL image, or ndarray
         Arrays: uint8, uint16 or bool, of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
+    upright : bool, default=False
+        Whether a file is turned as its EXIF tag says.
 
     Returns
     -------
@@ -154,7 +156,7 @@ def read_image(image: str | Path | np.ndarray | Image.Image) -> np.ndarray:
     elif isinstance(image, str | Path):
         source = f"The image file {image}"
         with _open(Path(image)) as opened:
-            rgb = _pil_to_rgb(opened, source)
+            rgb = _pil_to_rgb(ImageOps.exif_transpose(opened) if upright else opened, source)
     else:
         raise DatasetError(
             f"An image of type {type(image).__name__} cannot be read; pass a path, a PIL image or an array."

@@ -1,4 +1,4 @@
-"""From a name, path or URL to a checked state dict, without executing anything that the file contains.
+"""From a name, path or address to a checked state dict, without executing anything that the file contains.
 
 Sources: file names, sizes and checksums as in the InternImage model zoo (Hugging Face ``OpenGVLab/InternImage``); the
 layout of the files (``state_dict``, ``meta``) is mmengine's.
@@ -6,7 +6,6 @@ layout of the files (``state_dict``, ``meta``) is mmengine's.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 from collections.abc import Mapping
@@ -20,13 +19,14 @@ from torch import Tensor
 
 from ..datasets.labels import CLASS_NAMES
 from ..errors import CheckpointError
-from ..io import cache_dir, data_dir
-from . import efficientvit_zoo
+from ..io import data_dir
+from . import efficientvit_zoo, hub
+from .hub import file_sha256
 from .safe_pickle import StandIn, StoredTensor
 from .sizes import SIZES
 from .torch_format import max_bytes, opened
 
-_HUB = "https://huggingface.co/OpenGVLab/InternImage/resolve/main/"
+_HUB = "hf://OpenGVLab/InternImage/"
 SHIPPED = {"nano": "nano.pth", "nano-camvid": "nano-camvid.pth"}
 SHA256 = {
     "internimage-t-cityscapes": "d609235bd49cc00ebf56b3277ce69f88b1c27b8427e3317ba7ae981da052e052",
@@ -45,7 +45,7 @@ OFFICIAL = {
 }
 OFFICIAL |= efficientvit_zoo.URLS
 SHA256 |= efficientvit_zoo.SHA256
-"""Names of official checkpoints and where they are. Not reachable while this was written, so never opened by a test."""
+"""Checksums and addresses of official checkpoints. Not reachable while this was written, so never opened by a test."""
 
 ADE20K = {
     "4b9b7b356d69fb574ce8e722406e3c5198c1583f0c733e1778b86dcfb43b3e32",
@@ -59,6 +59,9 @@ STATE_KEYS = ("state_dict", "state_dict_ema", "model", "model_state_dict", "ema_
 """Where the weights may be, the first one wins: with mmengine's EMA hook, ``state_dict`` holds the averaged weights."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "segmentor.", "ema_model.", "online_model.")
 MAX_PREFIXES = 8
+MAPPED_BYTES = 1 << 24
+CHECKED_AT_ONCE = 1 << 20
+"""Numbers; looking at all of a large weight takes as much memory as the weight."""
 _SAFETENSORS_DAMAGE = (
     *(SafetensorError, OSError, ValueError, TypeError, LookupError, RuntimeError, AttributeError, MemoryError),
 )
@@ -104,12 +107,13 @@ def known_checkpoints() -> list[str]:
 
 
 def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
-    """File of a checkpoint; downloads it once if the source is a URL, or an official name that ``IOOD_DATA`` lacks.
+    """File of a checkpoint; downloaded once if the source is an address, or an official name that ``IOOD_DATA`` lacks.
 
     Parameters
     ----------
     source : str or Path
-        A name of :func:`known_checkpoints`, a path, or an http(s) URL.
+        A name of :func:`known_checkpoints`, a path, or an address: ``hf://owner/repo/file``, ``https://...``
+        (:mod:`.hub` tells where files are kept).
     sha256 : str, optional
         Expected checksum, 64 hexadecimal digits. Without it any file is accepted, except for official names, whose
         checksums are known.
@@ -123,11 +127,16 @@ def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
     CheckpointError
         If the name is unknown, the file does not exist, or the download fails or has another checksum.
     """
+    return _find(source, sha256)[0]
+
+
+def _find(source: str | Path, sha256: str | None) -> tuple[Path, bool]:
+    """File of a checkpoint, and whether it was downloaded, so that it may be dropped."""
     text = str(source)
     if local := efficientvit_zoo.below_data_root(text):
-        return local
-    if _is_download(text):
-        return _download(OFFICIAL.get(text, text), sha256 or SHA256.get(text))
+        return local, False
+    if hub.is_remote(address := OFFICIAL.get(text, text)):
+        return hub.fetch(address, sha256 or SHA256.get(text)), True
     try:
         path = data_dir() / "checkpoints" / SHIPPED[text] if text in SHIPPED else Path(text).expanduser()
         found = path.is_file()
@@ -138,32 +147,7 @@ def find_checkpoint(source: str | Path, sha256: str | None = None) -> Path:
             f"The checkpoint {text[:200]} is neither a file nor a known name; known names are "
             f"{', '.join(known_checkpoints())}."
         )
-    return path
-
-
-def _is_download(source: str) -> bool:
-    return source in OFFICIAL or re.match(r"https?://", source) is not None
-
-
-def _download(url: str, sha256: str | None) -> Path:
-    import pooch
-
-    folder = cache_dir() / "checkpoints"
-    # Named after the whole URL, since half of all checkpoints are called best.pth.
-    name = f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{Path(url.split('?')[0]).name}"
-    try:
-        known_hash = f"sha256:{sha256}" if sha256 else None
-        found = Path(pooch.retrieve(url, known_hash=known_hash, fname=name, path=folder, progressbar=True))
-    except Exception as error:  # pooch passes on whatever the network raised
-        raise CheckpointError(
-            f"The checkpoint {url} could not be downloaded ({error}); fetch it by hand, put it at {folder / name}, "
-            "or give its path instead."
-        ) from error
-    start = _start(found)
-    if not start.startswith((b"PK\x03\x04", b"\x80")) and start[8:] != b"{":  # PyTorch's zip, a pickle, safetensors
-        found.unlink()  # or the next call would find it in the cache
-        raise CheckpointError(f"{url} is not a checkpoint (a login page, perhaps); fetch the file by hand.")
-    return found
+    return path, False
 
 
 def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint:
@@ -185,7 +169,8 @@ def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint
         state dict, has weights that are NaN, infinite, sparse or quantized, or was trained for other classes than
         the 19 of Cityscapes.
     """
-    path, sha256 = find_checkpoint(source, sha256), sha256 or SHA256.get(str(source))
+    path, downloaded = _find(source, sha256)
+    sha256 = sha256 or SHA256.get(str(source)) or (hub.recorded_sha256(path) if downloaded else None)
     if path.stat().st_size > max_bytes():
         raise CheckpointError(
             f"The checkpoint {path} is larger than {max_bytes() / 2**30:g} GiB; set IOOD_MAX_CHECKPOINT_GB "
@@ -193,16 +178,17 @@ def load_checkpoint(source: str | Path, sha256: str | None = None) -> Checkpoint
         )
     try:
         loaded = _load(path)
-    except CheckpointError:
-        if _is_download(str(source)) and cache_dir() in path.parents:  # half a file, perhaps: to be fetched anew
-            path.unlink(missing_ok=True)
-        raise
+        if sha256 and loaded.sha256 != sha256.lower():
+            raise CheckpointError(
+                f"The checkpoint {path} has the checksum {loaded.sha256} instead of {sha256}; get the right file."
+            )
+    except CheckpointError as error:
+        if not downloaded:
+            raise
+        hub.forget(path)
+        raise CheckpointError(f"{error} The download was dropped; the next call fetches it anew.") from error
     except OSError as error:
         raise CheckpointError(f"The checkpoint {path} cannot be read ({error}); check its permissions.") from error
-    if sha256 and loaded.sha256 != sha256.lower():
-        raise CheckpointError(
-            f"The checkpoint {path} has the checksum {loaded.sha256} instead of {sha256}; get the right file."
-        )
     _refuse_other_classes(loaded)
     return loaded
 
@@ -255,14 +241,23 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], Mapping, str]:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping, str]:
-    state, kinds = {}, set()
+    state: dict[str, Tensor] = {}
+    kinds = set()
     try:
         with safe_open(str(path), "pt") as file:
-            for key, name in _plain_names(list(file.keys()), path).items():
-                tensor = file.get_tensor(key)
-                kinds.add(tensor.dtype)
-                state[name] = _checked(name, tensor, path)
-            meta = file.metadata() or {}
+            names, meta = list(_plain_names(list(file.keys()), path).items()), file.metadata() or {}
+        while len(state) < len(names):
+            # closed and opened again: the pages of a mapped file stay in memory as long as it is open
+            with safe_open(str(path), "pt") as file:
+                read = 0
+                for key, name in names[len(state) :]:
+                    tensor = file.get_tensor(key)
+                    kinds.add(tensor.dtype)
+                    checked = _checked(name, tensor, path)
+                    state[name] = checked.clone() if checked is tensor else checked
+                    read += tensor.nbytes
+                    if read > MAPPED_BYTES:
+                        break
     except _SAFETENSORS_DAMAGE as error:
         raise CheckpointError(
             f"The checkpoint {path} is damaged or not a safetensors file; download it again."
@@ -292,7 +287,7 @@ def _checked(name: str, tensor: Tensor, path: Path) -> Tensor:
     if not tensor.is_floating_point():
         return tensor
     tensor = tensor.float()
-    if not torch.isfinite(tensor).all():
+    if not all(torch.isfinite(part).all() for part in tensor.reshape(-1).split(CHECKED_AT_ONCE)):
         raise CheckpointError(f"The checkpoint {path} holds NaN or infinite weights in {name}; training had failed.")
     return tensor
 
@@ -383,9 +378,3 @@ def load_strictly(model: torch.nn.Module, checkpoint: Checkpoint) -> None:
         )
     weights = {name: given[name].to(tensor.dtype) for name, tensor in own.items()}
     model.load_state_dict(weights, strict=True, assign=True)  # not copied: a large model would be in memory twice
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

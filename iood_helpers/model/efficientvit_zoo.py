@@ -26,11 +26,7 @@ SIZES: dict[str, dict[str, Any]] = {
 """Channels and blocks of the stem and the four stages, channels and blocks of the head."""
 
 _FILE = "efficientvit_seg_{}_cityscapes.pt"
-URLS = {
-    f"efficientvit-{size}-cityscapes": "https://huggingface.co/han-cai/efficientvit-seg/resolve/main/"
-    + _FILE.format(size)
-    for size in _ROWS
-}
+URLS = {f"efficientvit-{size}-cityscapes": "hf://han-cai/efficientvit-seg/" + _FILE.format(size) for size in _ROWS}
 SHA256 = {"efficientvit-b0-cityscapes": "923d6fdd5e93640cc0c2f3f213764f34e80b477cd98a6b294d870ea6df5acc50"}
 """Checksums of the authors' files; that of b1 (19 391 716 bytes) was out of reach."""
 

@@ -26,6 +26,8 @@ MAX_GIB = 16
 """Largest checkpoint that is read; ``IOOD_MAX_CHECKPOINT_GB`` sets another limit."""
 MAX_REUSE = 4
 """How often tensors may use each stored number on average, as tied weights do; 1 MB could become 32 GB otherwise."""
+READ_AT_ONCE = 1 << 22
+"""Bytes; an archive's member makes a copy of what it is asked for."""
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
@@ -112,8 +114,11 @@ _DAMAGE = (
 def _filled(size: int, stream: Any) -> Tensor:
     """The next bytes of a stream, in memory aligned as PyTorch aligns its own."""
     content = torch.empty(size, dtype=torch.uint8)
-    if size and stream.readinto(content.numpy().data) != size:
-        raise EOFError
+    place = content.numpy().data if size else b""
+    for start in range(0, size, READ_AT_ONCE):
+        piece = place[start : start + READ_AT_ONCE]
+        if stream.readinto(piece) != len(piece):
+            raise EOFError
     return content
 
 

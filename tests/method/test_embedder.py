@@ -205,12 +205,12 @@ def test_maps_of_other_precision(prediction, kind, projection):
     ],
 )
 def test_pixels_that_are_none_of_the_image(prediction, pixels):
-    for door in (
+    for transform in (
         lambda: PixelEmbedder().transform(prediction, pixels),
         lambda: list(PixelEmbedder().batches(prediction, pixels)),
     ):
         with pytest.raises(EmbeddingError, match="ixels"):
-            door()
+            transform()
 
 
 def test_no_pixels_give_no_vectors(prediction):

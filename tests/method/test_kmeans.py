@@ -171,7 +171,7 @@ def test_any_type_of_number_gives_the_same(tmp_path, fitted, kind):
     np.testing.assert_allclose(model.transform(half), model.transform(half.astype(float)), rtol=1e-4, atol=1e-5)
 
 
-def doors(model):
+def takers(model):
     """Everything that takes vectors and classes, as functions of both."""
     return {
         "fit": lambda x, y: ClassKMeans(2).fit(x, y),
@@ -182,11 +182,11 @@ def doors(model):
     }
 
 
-@pytest.mark.parametrize("door", doors(ClassKMeans()))
+@pytest.mark.parametrize("taker", takers(ClassKMeans()))
 @pytest.mark.parametrize(
     "wrong", ["NaN", "infinite", "huge", "words", "flat", "classes", "negative", "beyond", "half", "bool", "NaN class"]
 )
-def test_the_same_check_at_every_door(fitted, door, wrong):
+def test_the_same_check_by_all_that_take_vectors(fitted, taker, wrong):
     x, y = blobs()
     hole = np.where(np.arange(len(y)) == 7, 1, 0)
     values = {
@@ -203,7 +203,7 @@ def test_the_same_check_at_every_door(fitted, door, wrong):
         "NaN class": (x, np.where(hole, np.nan, y)),
     }
     with pytest.raises(ClusteringError):
-        doors(fitted)[door](*values[wrong])
+        takers(fitted)[taker](*values[wrong])
 
 
 def test_vectors_of_another_width_and_models_that_know_nothing(fitted):

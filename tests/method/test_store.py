@@ -432,9 +432,9 @@ def test_progress_that_cannot_be(tmp_path, key, value, sealed):
         progress.pop("sha256")
         progress["sha256"] = digest(progress)
     path.write_text(json.dumps(progress))
-    for door in (EmbeddingStore.open, lambda p: EmbeddingStore.open_or_create(p, 3, {"a": 1})):
+    for opened in (EmbeddingStore.open, lambda p: EmbeddingStore.open_or_create(p, 3, {"a": 1})):
         with pytest.raises(EmbeddingError, match=str(tmp_path / "store")):
-            door(tmp_path / "store")
+            opened(tmp_path / "store")
     assert contents(tmp_path / "store/rows.zarr") == before
 
 

@@ -475,8 +475,8 @@ def test_official_names_are_checked_against_their_checksums(server, monkeypatch)
 
 def test_official_names_and_addresses_belong_together():
     assert len(checkpoints.OFFICIAL) == 9
-    assert checkpoints.OFFICIAL["internimage-xl-mapillary2cityscapes"].endswith(
-        "OpenGVLab/InternImage/resolve/main/upernet_internimage_xl_512x1024_160k_mapillary2cityscapes.pth"
+    assert checkpoints.OFFICIAL["internimage-xl-mapillary2cityscapes"] == (
+        "hf://OpenGVLab/InternImage/upernet_internimage_xl_512x1024_160k_mapillary2cityscapes.pth"
     )
 
 

@@ -172,7 +172,7 @@ def test_weights_of_another_network(change, match, tmp_path):
 def test_every_size_has_a_name_and_a_public_file():
     assert [name.removesuffix("-cityscapes") for name in efficientvit_zoo.URLS] == list(SIZES)
     assert set(efficientvit_zoo.URLS) <= set(checkpoints.known_checkpoints())
-    assert efficientvit_zoo.URLS[NAME].endswith(f"han-cai/efficientvit-seg/resolve/main/{PLACE.split('/')[1]}")
+    assert efficientvit_zoo.URLS[NAME].endswith(f"han-cai/efficientvit-seg/{PLACE.split('/')[1]}")
 
 
 @pytest.fixture(scope="module")
