@@ -25,6 +25,8 @@ NEEDED_WITH = {
     "clipboard": "highlight",
     "toggle": "dropdown",
     "mystnb": 'class="cell',
+    "sphinx-design": "sd-",
+    "design-tabs": "sd-tab",
     "figures.js": "iood-figure",
 }
 """Scripts and styles that matter only to pages in whose text a word occurs."""

@@ -4,7 +4,10 @@
   const narrow = window.matchMedia("(max-width: 600px)");
   let library = null;
 
-  const load = (bundle) => {
+  const boxes = [...document.querySelectorAll(".iood-figure")];
+  const bundle = boxes.some((box) => box.dataset.bundle === "gl3d") ? "gl3d" : "basic";  // gl3d has scatter plots, too
+
+  const load = () => {
     library ??= new Promise((done, failed) => {
       const script = document.createElement("script");
       script.src = new URL(`plotly-${bundle}.min.js`, folder);
@@ -31,6 +34,7 @@
   const adapted = (figure, box) => {
     const layout = structuredClone(figure.layout);
     layout.font = { ...layout.template?.layout?.font, ...layout.font, color: colors().font };
+    layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: colors().font, activecolor: colors().font };
     layout.hoverlabel = { bgcolor: colors().ground, font: { color: colors().font } };
     const title = layout.title?.text ?? "";
     if (title) layout.title.text = wrapped(title, Math.floor((box.clientWidth - 20) / 7.5));
@@ -42,7 +46,9 @@
     if (narrow.matches) {
       layout.dragmode = false;  // a finger on the figure scrolls the page
       Object.assign(layout.margin, { l: 48, r: 8 });
-      layout.legend = { ...layout.legend, orientation: "h", x: 0, xanchor: "left", y: -0.2, yanchor: "top" };
+      const below = layout.xaxis?.title?.text ? 60 : 35;  // pixels for numbers and name of the axis
+      const y = -below / (layout.height - 190);
+      layout.legend = { ...layout.legend, orientation: "h", x: 0, xanchor: "left", y, yanchor: "top" };
       layout.height += layout.margin.t - 60;
     }
     return layout;
@@ -50,14 +56,13 @@
 
   const draw = async (box) => {
     box.figure ??= JSON.parse(box.querySelector("script").textContent);
-    const plotly = await load(box.closest("body").querySelector('.iood-figure[data-bundle="gl3d"]') ? "gl3d" : "basic");
+    const plotly = await load();
     const plot = box.querySelector(".iood-plot");
     await plotly.react(plot, box.figure.data, adapted(box.figure, box), { displaylogo: false, responsive: true,
       displayModeBar: narrow.matches ? false : "hover" });
     box.dataset.drawn = "yes";
   };
 
-  const boxes = [...document.querySelectorAll(".iood-figure")];
   const watch = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
     watch.unobserve(entry.target);
     draw(entry.target);

@@ -109,7 +109,7 @@ class Run:
         return {int(path.stem): ClassKMeans.load(path) for path in (self.folder / "left_out").glob("*.safetensors")}
 
     def save_clusters(self, kmeans: ClassKMeans, left_out: Mapping[int, ClassKMeans]) -> None:
-        """Leave :attr:`kmeans` and :attr:`left_out` for later notebooks, in place of those of an earlier run."""
+        """Leave ``kmeans`` and ``left_out`` for later notebooks, in place of those of an earlier run."""
         shutil.rmtree(self.folder / "left_out", ignore_errors=True)
         for number, model in left_out.items():
             model.save(self.folder / "left_out" / f"{number}.safetensors")
