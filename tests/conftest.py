@@ -22,7 +22,10 @@ NUMBERS = (
 """Modules whose tests compare numbers: another processor computes them in another order."""
 
 
-SLOW = ("notebooks", "book", "browser", "rehearsal", "fuzzing", "interruptions", "render", "benchmarks", "doctests")
+SLOW = (
+    *("notebooks", "book", "browser", "pages", "rehearsal", "fuzzing", "interruptions", "render", "benchmarks"),
+    "doctests",
+)
 """Modules that run notebooks, builds, or many processes."""
 
 

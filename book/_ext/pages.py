@@ -6,6 +6,8 @@ while the book is built, which browsers draw by themselves, so no page carries a
 
 from __future__ import annotations
 
+import html
+import itertools
 import os
 import re
 from pathlib import Path
@@ -30,9 +32,6 @@ NEEDED_WITH = {
     "figures.js": "iood-figure",
 }
 """Scripts and styles that matter only to pages in whose text a word occurs."""
-
-
-COMMA = tinycss2.parse_component_value_list(",")
 
 
 def needed(asset: Any, body: str) -> bool:
@@ -64,8 +63,7 @@ def describe(app: Sphinx, pagename: str, templatename: str, context: dict, doctr
     text = text or f"{context.get('title', '')}: {app.config.html_title}"
     if len(text) > 160:
         text = text[:157].rsplit(" ", 1)[0] + " …"
-    escaped = text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    context["metatags"] = context.get("metatags", "") + f'<meta name="description" content="{escaped}">\n'
+    context["metatags"] = context.get("metatags", "") + f'<meta name="description" content="{html.escape(text)}">\n'
 
 
 def link_repository(app: Sphinx, config: Config) -> None:
@@ -73,7 +71,7 @@ def link_repository(app: Sphinx, config: Config) -> None:
     address = os.environ.get(REPOSITORY, "").rstrip("/")
     if not address:
         return
-    if not re.fullmatch(r"https://[^/\s]+/[^/\s]+/[^/\s]+", address):
+    if not re.fullmatch(r"https://[\w.-]+/[\w.-]+/[\w.-]+", address):
         raise ValueError(f"{REPOSITORY} is {address!r}; it must read https://HOST/OWNER/NAME.")
     launch = {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"}
     if address.startswith("https://github.com/"):
@@ -87,40 +85,43 @@ def link_repository(app: Sphinx, config: Config) -> None:
     }
 
 
-def used_names(html: Path) -> set[str]:
+def used_names(folder: Path) -> set[str]:
     """Classes that a page has or that a script may set."""
     names = set()
-    for page in html.rglob("*.html"):
+    for page in folder.rglob("*.html"):
         for classes in re.findall(r'class="([^"]*)"', page.read_text()):
             names.update(classes.split())
-    for script in html.glob("_static/**/*.js"):
+    for script in folder.glob("_static/**/*.js"):
         if script.name != "fontawesome.js" and "plotly" not in script.name:  # neither is for the theme's styles
             names.update(re.findall(r"[\w-]+", script.read_text()))
     return names
 
 
-def used_rules(rules: list, names: set[str]) -> list:
+def used_rules(sheet: str, names: set[str]) -> str:
     """The rules of a style sheet that can apply where only these classes occur."""
-    kept = []
-    for rule in rules:
-        if rule.type == "qualified-rule":
-            selectors = [[]]
-            for token in rule.prelude:
-                if token == ",":
-                    selectors.append([])
-                else:
-                    selectors[-1].append(token)
-            selectors = [selector for selector in selectors if _applies(selector, names)]
-            rule.prelude = [token for selector in selectors for token in [*COMMA, *selector]][1:]
-        elif rule.type == "at-rule" and rule.lower_at_keyword in ("media", "supports"):
-            inner = used_rules(tinycss2.parse_rule_list(rule.content, skip_comments=True, skip_whitespace=True), names)
-            rule.content = inner
-        kept.append(rule)
-    return [rule for rule in kept if getattr(rule, "prelude", None) != [] and getattr(rule, "content", None) != []]
+    rules = tinycss2.parse_stylesheet(sheet, skip_comments=True, skip_whitespace=True)
+    return "".join(_rule(rule, names) for rule in rules)
 
 
-def _applies(selector: list, names: set[str]) -> bool:
-    classes = [after.value for dot, after in zip(selector, selector[1:], strict=False) if dot == "." and after.type == "ident"]
+def _rule(rule: Any, names: set[str]) -> str:
+    if rule.type == "qualified-rule":
+        selectors = ",".join(s for s in _selectors(rule.prelude) if _applies(s, names))
+        return f"{selectors}{{{tinycss2.serialize(rule.content)}}}" if selectors else ""
+    if rule.type == "at-rule" and rule.lower_at_keyword in ("media", "supports"):
+        inner = used_rules(tinycss2.serialize(rule.content), names)
+        return f"@{rule.at_keyword}{tinycss2.serialize(rule.prelude)}{{{inner}}}" if inner else ""
+    return rule.serialize()
+
+
+def _selectors(prelude: list) -> list[str]:
+    ends = [i for i, token in enumerate(prelude) if token == ","]
+    parts = [prelude[a + 1 : b] for a, b in itertools.pairwise([-1, *ends, len(prelude)])]
+    return [tinycss2.serialize(part).strip() for part in parts]
+
+
+def _applies(selector: str, names: set[str]) -> bool:
+    tokens = tinycss2.parse_component_value_list(selector)  # what stands in :not() is one token
+    classes = [name.value for dot, name in itertools.pairwise(tokens) if dot == "." and name.type == "ident"]
     return all(name in names or name.startswith("bs-") for name in classes)  # Bootstrap composes bs-tooltip-top, ...
 
 
@@ -130,8 +131,7 @@ def shrink_styles(app: Sphinx, error: Exception | None) -> None:
         return
     names = used_names(Path(app.outdir))
     sheet = Path(app.outdir) / "_static" / "styles" / "pydata-sphinx-theme.css"
-    rules = tinycss2.parse_stylesheet(sheet.read_text(), skip_comments=True, skip_whitespace=True)
-    sheet.write_text(tinycss2.serialize(used_rules(rules, names)))
+    sheet.write_text(used_rules(sheet.read_text(), names))
 
 
 def visit_math(translator: Any, node: nodes.math) -> None:

@@ -50,7 +50,7 @@ def show(figure: go.Figure, alt: str) -> None:
 
 
 def _for_the_book(figure: go.Figure, alt: str) -> str:
-    """The figure as data; ``figures.js`` of the book draws it when it comes into view, in the space kept for it here."""
+    """The figure as data; ``figures.js`` of the book draws it when it comes into view, in the space kept here."""
     solid = any(trace.type.endswith("3d") for trace in figure.data)
     height = figure.layout.height or 450
     data = figure.to_json().replace("</", r"<\/")  # ends no script

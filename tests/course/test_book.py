@@ -7,6 +7,7 @@ import html.parser
 import build
 import pytest
 
+
 class Sources(html.parser.HTMLParser):
     """Addresses that a page loads by itself, and pictures without words."""
 

@@ -11,16 +11,17 @@ import shutil
 import subprocess
 import threading
 import time
+import urllib.request
 from contextlib import contextmanager
 
 import websocket
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
-    "--headless --no-sandbox --disable-gpu --enable-unsafe-swiftshader --hide-scrollbars --no-first-run --disable-sync "
-    "--disable-background-networking --disable-component-update --disable-extensions --remote-debugging-port=0 "
-    "--remote-allow-origins=*"
-).split()
+    *("--headless", "--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader", "--hide-scrollbars"),
+    *("--no-first-run", "--disable-sync", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-extensions", "--remote-debugging-port=0", "--remote-allow-origins=*"),
+)
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
 
 
@@ -115,8 +116,6 @@ def tab(folder):
 
 
 def _address(file):
-    import urllib.request
-
     end = time.monotonic() + 60
     while not (file.is_file() and len(file.read_text().split()) > 1):
         assert time.monotonic() < end, "the browser does not start"
