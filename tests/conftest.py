@@ -81,7 +81,7 @@ def chain(tmp_path_factory):
     return folder
 
 
-MADE = ("_build", "notebooks", "vendor", "status.md")
+MADE = ("_build", "notebooks", "status.md")
 
 
 def made_by_the_user() -> dict[str, float]:

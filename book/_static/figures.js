@@ -46,6 +46,7 @@
     if (narrow.matches) {
       layout.dragmode = false;  // a finger on the figure scrolls the page
       Object.assign(layout.margin, { l: 48, r: 8 });
+      for (const axis of ["xaxis", "yaxis"]) layout[axis] = { ...layout[axis], automargin: true };
       const below = layout.xaxis?.title?.text ? 60 : 35;  // pixels for numbers and name of the axis
       const y = -below / (layout.height - 190);
       layout.legend = { ...layout.legend, orientation: "h", x: 0, xanchor: "left", y, yanchor: "top" };

@@ -69,10 +69,10 @@ def test_a_page_is_light_and_sound_and_fits(tab, address, page):
     asked = [event["request"]["url"] for event in tab.happened("Network.requestWillBeSent")]
     assert asked and not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
     assert not complaints(tab)
-    findings(tab, "light", "pale", "wide", "covering", "iconless")
+    findings(tab, "light", "pale", "wide", "covering", "cut", "iconless")
     findings(tab, "dark", "pale")
     tab.resize(390)
-    findings(tab, "dark", "wide", "covering", "small")
+    findings(tab, "dark", "wide", "covering", "cut", "small")
     assert not complaints(tab)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.resources import files
+from pathlib import Path
 
 import pages
 import pytest
@@ -89,6 +92,15 @@ def test_a_page_gets_the_scripts_it_needs(small):
     assert "copybutton" not in small[0]["index"] and "fontawesome.js" not in small[0]["index"]
     assert "mystnb" not in small[0]["index"]
     assert "searchtools.js" in small[0]["search"] and "searchtools.js" not in small[0]["index"]
+
+
+@pytest.mark.parametrize("bundle", ["basic", "gl3d"])
+def test_the_figures_are_drawn_by_the_release_that_made_them(bundle):
+    def release(script):
+        return re.search(r"plotly\.js (?:\(.*\) )?v(\d+)\.", script.read_text()[:400])[1]
+
+    package = Path(str(files("plotly") / "package_data" / "plotly.min.js"))
+    assert release(ROOT / "book" / "_static" / "plotly" / f"plotly-{bundle}.min.js") == release(package)
 
 
 @pytest.mark.parametrize(

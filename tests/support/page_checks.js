@@ -61,6 +61,15 @@
     return legend && plots.some((plot) => meet(legend, plot)) ? [`figure ${i}`] : [];
   });
 
+  // Words of figures that the figure's edge cuts.
+  const cut = () => [...document.querySelectorAll(".iood-figure")].flatMap((figure) => {
+    const box = figure.getBoundingClientRect();
+    return [...figure.querySelectorAll(".main-svg text")].filter((text) => {
+      const { left, right, width } = text.getBoundingClientRect();
+      return width && (left < box.left - 1 || right > box.right + 1);
+    }).map((text) => text.textContent);
+  });
+
   // Icons of the theme for which the book has no drawing.
   const iconless = () => [...document.querySelectorAll('i[class*="fa-"], span[class*="fa-"]')]
     .filter((icon) => getComputedStyle(icon).maskImage === "none").map((icon) => icon.className);
@@ -69,5 +78,5 @@
   const small = () => [...document.querySelectorAll('main input[type="range"]')].map((e) => e.getBoundingClientRect())
     .filter((box) => box.width < 250 || box.height < 24).map((box) => `${box.width} x ${box.height}`);
 
-  return { pale, wide, covering, iconless, small };
+  return { pale, wide, covering, cut, iconless, small };
 })()
