@@ -84,4 +84,4 @@ lock: setup  ## write what is installed into requirements.lock and environment.y
 	$(BIN)/python tests/support/lockfile.py --write
 
 clean:
-	rm -rf runs book/_build book/notebooks book/_static/vendor
+	rm -rf runs book/_build book/notebooks

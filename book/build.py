@@ -7,26 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
-from importlib.metadata import distribution
-from importlib.resources import files
 from pathlib import Path
 
 import yaml
 
 BOOK = Path(__file__).resolve().parent
-
-
-def copy_libraries(book: Path) -> None:
-    """One local copy of Plotly and MathJax, from the installed packages."""
-    vendor = book / "_static" / "vendor"
-    vendor.mkdir(parents=True, exist_ok=True)
-    shutil.copy(str(files("plotly") / "package_data" / "plotly.min.js"), vendor)
-    mathjax = distribution("sphinx-mathjax-offline")
-    found = next(file for file in mathjax.files if file.name == "tex-svg.js")
-    shutil.copy(mathjax.locate_file(found), vendor)
 
 
 def write_status(book: Path, run: Path) -> None:
@@ -80,7 +67,6 @@ def main() -> int:
     if missing:
         print(f"Not executed yet: {', '.join(missing)}; run python -m iood_helpers.run --book", file=sys.stderr)
         return 1
-    copy_libraries(book)
     write_status(book, args.run)
     jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
     command = [jupyter_book, "build", str(book), "-W", "-n", "--keep-going", "-q"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,10 @@ NUMBERS = (
 """Modules whose tests compare numbers: another processor computes them in another order."""
 
 
-SLOW = ("notebooks", "book", "rehearsal", "fuzzing", "interruptions", "render", "benchmarks", "doctests")
+SLOW = (
+    *("notebooks", "book", "browser", "pages", "rehearsal", "fuzzing", "interruptions", "render", "benchmarks"),
+    "doctests",
+)
 """Modules that run notebooks, builds, or many processes."""
 
 
@@ -74,6 +80,32 @@ def chain(tmp_path_factory):
     parameters = {**load_profile("mini"), **SMALL, "run_dir": str(folder)}
     run(notebook_order(), parameters, profile="mini", book=folder / "book")
     return folder
+
+
+MADE = ("_build", "notebooks", "status.md")
+
+
+def made_by_the_user() -> dict[str, float]:
+    """What a run of the user has left in the book's folder, with its age."""
+    places = [path for name in MADE for path in (ROOT / "book").rglob(name)]
+    files = [file for place in places for file in (place.rglob("*") if place.is_dir() else [place])]
+    return {str(file): file.stat().st_mtime for file in files}
+
+
+@pytest.fixture(scope="session")
+def book(chain, tmp_path_factory):
+    """Folder of the book, built elsewhere: that of the user stays as it is."""
+    before = made_by_the_user()
+    folder = tmp_path_factory.mktemp("book") / "book"
+    shutil.copytree(ROOT / "book", folder, ignore=shutil.ignore_patterns(*MADE))
+    shutil.copytree(chain / "book", folder / "notebooks")
+    (folder.parent / "benchmarks").mkdir()
+    shutil.copy(ROOT / "benchmarks" / "RESULTS.md", folder.parent / "benchmarks")  # a page includes it
+    command = [sys.executable, str(ROOT / "book" / "build.py"), "--run", str(chain), "--book", str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    assert made_by_the_user() == before
+    return folder / "_build" / "html"
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Make overview.png: scenes with unknown objects, confidence before, confidence after, from a finished run.
+"""Make overview.webp: scenes with unknown objects, confidence before, confidence after, from a finished run.
 
 python book/figures/make_overview.py [--run runs/mini]
 """
@@ -37,7 +37,7 @@ def main() -> None:
         )
         outlined = mask_overlay(sample.image(), sample.invalid(), strength=0.35)
         columns.append(np.concatenate([outlined, colorize_values(prediction.confidence), colorize_values(refined)]))
-    Image.fromarray(np.concatenate(columns, 1)).save(HERE / "overview.png", optimize=True)
+    Image.fromarray(np.concatenate(columns, 1)).save(HERE / "overview.webp", quality=85, method=6)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 import myst_nb
 import numpy as np
 import plotly.graph_objects as go
-import plotly.io as pio
 from IPython.display import HTML, display
 from PIL import Image
 from plotly.colors import sample_colorscale
@@ -47,13 +46,19 @@ def show(figure: go.Figure, alt: str) -> None:
     if not os.environ.get("IOOD_BOOK"):
         figure.show()
         return
-    plot = pio.to_html(
-        figure,
-        full_html=False,
-        include_plotlyjs=False,
-        config={"responsive": True, "displaylogo": False, "displayModeBar": "hover"},
+    display(HTML(_for_the_book(figure, alt)))
+
+
+def _for_the_book(figure: go.Figure, alt: str) -> str:
+    """The figure as data; ``figures.js`` of the book draws it when it comes into view, in the space kept here."""
+    solid = any(trace.type.endswith("3d") for trace in figure.data)
+    height = figure.layout.height or 450
+    data = figure.to_json().replace("</", r"<\/")  # ends no script
+    return (
+        f'<div class="iood-figure" role="img" aria-label="{html.escape(alt)}" data-height="{height}"'
+        f' data-bundle="{"gl3d" if solid else "basic"}"><div class="iood-plot" style="min-height:{height}px"></div>'
+        f'<script type="application/json">{data}</script></div>'
     )
-    display(HTML(f'<div class="iood-figure" role="img" aria-label="{html.escape(alt)}">{plot}</div>'))
 
 
 def glue(name: str, value: float | None, form: str = ".3f") -> None:
@@ -111,7 +116,7 @@ def show_images(
     style = (
         f"<style>.iood-images{{display:grid;gap:.6rem;grid-template-columns:repeat({columns},minmax(0,1fr))}}"
         ".iood-images figure{margin:0}.iood-images img{width:100%;height:auto;display:block}"
-        ".iood-images figcaption{font-size:.85em;opacity:.8;text-align:center}"
+        ".iood-images figcaption{font-size:.85em;color:inherit;text-align:center}"
         "@media(max-width:600px){.iood-images{grid-template-columns:1fr!important}}</style>"
     )
     keys = ("" if classes is None else _class_key(classes)) + ("" if ends is None else _scale_key(*ends))
@@ -163,7 +168,7 @@ def image_slider(pictures: Sequence[tuple[str, np.ndarray]], alt: str) -> None:
     display(
         HTML(
             f'<div class="iood-slider"><label><input type="range" min="0" max="{len(pictures) - 1}" value="{middle}" '
-            f'style="width:60%" aria-label="{html.escape(alt)}" oninput="{html.escape(script)}"> '
+            f'style="width:100%" aria-label="{html.escape(alt)}" oninput="{html.escape(script)}"> '
             f'<span id="{key}-label">{html.escape(pictures[middle][0])}</span></label>{images}</div>'
         )
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 
 from iood_helpers.course import display, glue
@@ -47,3 +49,17 @@ def test_pictures_name_their_classes_and_their_scale(monkeypatch):
     )
     display.show_images([(picture, "a map")], "Two classes.")
     assert "iood-key" not in shown[1]
+
+
+def test_a_figure_in_the_book_is_data_in_its_place(monkeypatch):
+    shown = []
+    monkeypatch.setattr(display, "display", lambda page: shown.append(page.data))
+    monkeypatch.setenv("IOOD_BOOK", "1")
+    figure = go.Figure(go.Scatter(x=[1, 2], y=[3, 4], hovertext=["</script>", "b"]), layout={"height": 321})
+    display.show(figure, 'Points, "two".')
+    display.show(go.Figure(go.Scatter3d(x=[1], y=[2], z=[3])), "One point.")
+    assert shown[0].count("</script>") == 1 and 'aria-label="Points, &quot;two&quot;."' in shown[0]
+    assert 'data-height="321"' in shown[0] and "min-height:321px" in shown[0]
+    data = json.loads(re.search(r'<script type="application/json">(.*)</script>', shown[0], re.S)[1])
+    assert data["data"][0]["hovertext"][0] == "</script>" and data["layout"]["height"] == 321
+    assert [re.search(r'data-bundle="(\w+)"', page)[1] for page in shown] == ["basic", "gl3d"]

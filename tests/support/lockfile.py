@@ -23,7 +23,8 @@ dependencies:
 LICENSES = """# Licences of what is installed
 
 The project installs the packages of `requirements.lock` and ships none of them. Each is listed under the licence that
-its own metadata declares (`make lock` writes this page); read the files of a package for its terms.
+its own metadata declares (`make lock` writes this page); read the files of a package for its terms. The project
+does ship two builds of Plotly.js, which draw the book's figures (`book/_static/plotly`, MIT License).
 
 | Licence as declared | Packages |
 |---|---|

@@ -1,0 +1,77 @@
+// Draws the figures of a page as they come into view. Plotly, by far the heaviest part of the book, is loaded then, once.
+(() => {
+  const folder = new URL("plotly/", document.currentScript.src);
+  const narrow = window.matchMedia("(max-width: 600px)");
+  let library = null;
+
+  const boxes = [...document.querySelectorAll(".iood-figure")];
+  const bundle = boxes.some((box) => box.dataset.bundle === "gl3d") ? "gl3d" : "basic";  // gl3d has scatter plots, too
+
+  const load = () => {
+    library ??= new Promise((done, failed) => {
+      const script = document.createElement("script");
+      script.src = new URL(`plotly-${bundle}.min.js`, folder);
+      script.onload = () => done(window.Plotly);
+      script.onerror = failed;
+      document.head.append(script);
+    });
+    return library;
+  };
+
+  // The colours of the page, light or dark.
+  const colors = () => {
+    const style = getComputedStyle(document.querySelector(".bd-article") ?? document.body);
+    return { font: style.color, ground: getComputedStyle(document.body).backgroundColor };
+  };
+
+  const wrapped = (text, width) =>
+    text.split("<br>").map((line) => line.split(" ").reduce((lines, word) => {
+      const last = lines[lines.length - 1];
+      return last && last.length + word.length < width ? [...lines.slice(0, -1), `${last} ${word}`] : [...lines, word];
+    }, []).join("<br>")).join("<br>");
+
+  // The same figure for the width and the colours of the page: on a phone the legend lies below the plot.
+  const adapted = (figure, box) => {
+    const layout = structuredClone(figure.layout);
+    layout.font = { ...layout.template?.layout?.font, ...layout.font, color: colors().font };
+    layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: colors().font, activecolor: colors().font };
+    layout.hoverlabel = { bgcolor: colors().ground, font: { color: colors().font } };
+    const title = layout.title?.text ?? "";
+    if (title) layout.title.text = wrapped(title, Math.floor((box.clientWidth - 20) / 7.5));
+    const lines = layout.title?.text ? layout.title.text.split("<br>").length : 0;
+    layout.margin = { ...layout.template?.layout?.margin, ...layout.margin };
+    layout.margin.t = Math.max(layout.margin.t ?? 60, 30 + 20 * lines);
+    if (layout.title) Object.assign(layout.title, { yref: "container", y: 1, yanchor: "top", pad: { t: 14 } });
+    layout.height = Number(box.dataset.height);
+    if (narrow.matches) {
+      layout.dragmode = false;  // a finger on the figure scrolls the page
+      Object.assign(layout.margin, { l: 48, r: 8 });
+      for (const axis of ["xaxis", "yaxis"]) layout[axis] = { ...layout[axis], automargin: true };
+      const below = layout.xaxis?.title?.text ? 60 : 35;  // pixels for numbers and name of the axis
+      const y = -below / (layout.height - 190);
+      layout.legend = { ...layout.legend, orientation: "h", x: 0, xanchor: "left", y, yanchor: "top" };
+      layout.height += layout.margin.t - 60;
+    }
+    return layout;
+  };
+
+  const draw = async (box) => {
+    box.figure ??= JSON.parse(box.querySelector("script").textContent);
+    const plotly = await load();
+    const plot = box.querySelector(".iood-plot");
+    await plotly.react(plot, box.figure.data, adapted(box.figure, box), { displaylogo: false, responsive: true,
+      displayModeBar: narrow.matches ? false : "hover" });
+    box.dataset.drawn = "yes";
+  };
+
+  const watch = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
+    watch.unobserve(entry.target);
+    draw(entry.target);
+  }), { rootMargin: "300px" });
+  boxes.forEach((box) => watch.observe(box));
+
+  const again = () => boxes.filter((box) => box.dataset.drawn).forEach(draw);
+  narrow.addEventListener("change", again);
+  new MutationObserver(again).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+  window.addEventListener("beforeprint", () => boxes.forEach(draw));
+})();

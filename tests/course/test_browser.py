@@ -1,0 +1,111 @@
+"""Each page of the book in a real browser: it is light, sound, legible, and fits a phone."""
+
+from __future__ import annotations
+
+import json
+
+import build
+import pytest
+from conftest import ROOT
+
+chromium = pytest.importorskip("chromium", reason="websocket-client is not installed")
+if chromium.find() is None:
+    pytest.skip("no Chromium on this machine", allow_module_level=True)
+
+CHECKS = (ROOT / "tests" / "support" / "page_checks.js").read_text().strip()
+LIMITS = {None: 600_000, "basic": 2_200_000, "gl3d": 3_000_000}
+"""Bytes of a page with all that it loads, pictures too: without figures, with flat ones, with solid ones."""
+
+FIGURES = "document.querySelectorAll('.iood-figure')"
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory):
+    with chromium.tab(tmp_path_factory.mktemp("browser")) as tab:
+        tab.call("Network.setCacheDisabled", cacheDisabled=True)
+        yield tab
+
+
+@pytest.fixture(scope="module")
+def address(book):
+    with chromium.served(book) as address:
+        yield address
+
+
+def draw_figures(tab):
+    """Scroll from figure to figure; each must be drawn."""
+    for i in range(tab.run(f"{FIGURES}.length")):
+        tab.run(f"{FIGURES}[{i}].scrollIntoView()")
+        tab.wait(f"{FIGURES}[{i}].dataset.drawn && {FIGURES}[{i}].querySelector('.main-svg') !== null")
+
+
+def complaints(tab):
+    """Errors on the console, scripts that fail, and requests that fail."""
+    return [
+        *(event["exceptionDetails"] for event in tab.happened("Runtime.exceptionThrown")),
+        *(event for event in tab.happened("Runtime.consoleAPICalled") if event["type"] in ("error", "assert")),
+        *(event["entry"] for event in tab.happened("Log.entryAdded") if event["entry"]["level"] == "error"),
+        *tab.happened("Network.loadingFailed"),
+    ]
+
+
+def findings(tab, theme, *names):
+    """Nothing may be found by these checks of ``page_checks.js``."""
+    tab.theme(theme)
+    if tab.run(f"{FIGURES}.length"):
+        tab.run("new Promise((done) => setTimeout(done, 100))")  # they are drawn anew
+    found = tab.run(f"(({{{', '.join(names)}}}) => ({{{', '.join(f'{name}: {name}()' for name in names)}}}))({CHECKS})")
+    assert not any(found.values()), json.dumps(found, indent=1)
+
+
+@pytest.mark.parametrize("page", [*build.pages(), "search", "genindex"])
+def test_a_page_is_light_and_sound_and_fits(tab, address, page):
+    tab.resize(1440)
+    tab.visit(f"{address}/{page}.html")
+    kind = tab.run(f"[...{FIGURES}].map((figure) => figure.dataset.bundle).sort().at(-1) ?? null")
+    draw_figures(tab)
+    weight = sum(event["encodedDataLength"] for event in tab.happened("Network.loadingFinished"))
+    assert weight < LIMITS[kind], f"{weight} bytes"
+    asked = [event["request"]["url"] for event in tab.happened("Network.requestWillBeSent")]
+    assert asked and not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
+    assert not complaints(tab)
+    findings(tab, "light", "pale", "wide", "covering", "cut", "iconless")
+    findings(tab, "dark", "pale")
+    tab.resize(390)
+    findings(tab, "dark", "wide", "covering", "cut", "small")
+    assert not complaints(tab)
+
+
+def throttle(tab, rate):
+    """Bytes per second, and 40 ms to the server; -1 for no limit."""
+    latency = 40 if rate > 0 else 0
+    speeds = {"downloadThroughput": rate, "uploadThroughput": rate}
+    tab.call("Network.emulateNetworkConditions", offline=False, latency=latency, **speeds)
+
+
+def test_the_first_paint_does_not_wait_for_the_figures(tab, address):
+    throttle(tab, 9e6 / 8)
+    try:
+        tab.visit(f"{address}/notebooks/03_visualize_with_umap.html")
+        paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+        tab.wait(f"{paint} > 0")
+        assert tab.run(paint) < 2000  # milliseconds
+        assert not [e for e in tab.happened("Network.requestWillBeSent") if "plotly" in e["request"]["url"]]
+    finally:
+        throttle(tab, -1)
+
+
+def test_figures_and_formulas_are_drawn_from_a_folder(tab, book):
+    tab.resize(1440)
+    for page in ("03_visualize_with_umap", "05_refine_confidences"):
+        tab.visit((book / "notebooks" / f"{page}.html").as_uri())
+        draw_figures(tab)
+        assert not complaints(tab)
+    box = "document.querySelector('math[display=block]').getBoundingClientRect()"
+    assert tab.run(f"{box}.height") > 20 and tab.run(f"{box}.width") > 100
+
+
+def test_the_search_finds_a_word(tab, address):
+    tab.visit(f"{address}/search.html?q=bootstrap")
+    tab.wait("document.querySelectorAll('#search-results li').length > 0")
+    assert not complaints(tab)

@@ -1,0 +1,128 @@
+"""The extension that makes the book's pages light, on a book of two pages."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pages
+import pytest
+from conftest import ROOT
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
+
+STAND_IN = "https://github.com/some-one/some-course"
+INDEX = """# Book
+
+A `"first"` & <paragraph>.
+
+```{toctree}
+notebooks/step
+```
+"""
+
+
+def built(folder):
+    """Pages of a small book, by name."""
+    notebook = {"cells": [], "metadata": {"kernelspec": {"name": "python3"}}, "nbformat": 4, "nbformat_minor": 5}
+    notebook["cells"] = [{"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# Step\n\nWhat $x^2$ is."}]
+    source, target = folder / "source", folder / "html"
+    (source / "notebooks").mkdir(parents=True)
+    (source / "index.md").write_text(INDEX)
+    (source / "notebooks" / "step.ipynb").write_text(json.dumps(notebook))
+    settings = {
+        "extensions": ["myst_nb", "sphinx_book_theme", "sphinx_copybutton", "pages"],
+        "html_theme": "sphinx_book_theme",
+        "html_math_renderer": "mathml",
+        "myst_enable_extensions": ["dollarmath"],
+        "nb_execution_mode": "off",
+        "templates_path": [str(ROOT / "book" / "_templates")],
+    }
+    with docutils_namespace():
+        Sphinx(source, None, target, folder / "doctrees", "html", settings, status=None, warningiserror=True).build()
+    return {file.stem: file.read_text() for file in target.rglob("*.html")}, target
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.delenv(pages.REPOSITORY, raising=False)
+    yield built(tmp_path_factory.mktemp("small"))
+    patch.undo()
+
+
+def test_no_address_is_invented(small):
+    assert not [page for page in small[0].values() if "github.com" in page or "mybinder" in page or "colab" in page]
+
+
+def test_links_go_to_the_named_repository(tmp_path, monkeypatch):
+    monkeypatch.setenv(pages.REPOSITORY, STAND_IN + "/")
+    monkeypatch.setenv(pages.BRANCH, "course")
+    found, _ = built(tmp_path)
+    assert f'href="{STAND_IN}"' in found["index"]
+    assert (
+        "https://mybinder.org/v2/gh/some-one/some-course/course?urlpath=lab/tree/notebooks/step.ipynb" in found["step"]
+    )
+    assert (
+        "https://colab.research.google.com/github/some-one/some-course/blob/course/notebooks/step.ipynb"
+        in found["step"]
+    )
+
+
+@pytest.mark.parametrize(
+    "address", ["some-course", "http://github.com/a/b", 'https://github.com/a/b"><script>', "https://a/b"]
+)
+def test_an_address_that_is_none_is_refused(address, monkeypatch):
+    monkeypatch.setenv(pages.REPOSITORY, address)
+    with pytest.raises(ValueError, match=f"{pages.REPOSITORY} is .*it must read"):
+        pages.link_repository(None, None)
+
+
+def test_pages_are_described_by_their_first_paragraph(small):
+    assert '<meta name="description" content="A &quot;first&quot; &amp; &lt;paragraph&gt;.">' in small[0]["index"]
+
+
+def test_formulas_are_markup(small):
+    assert "<msup>" in small[0]["step"] and not [page for page in small[0].values() if "MathJax" in page]
+
+
+def test_a_page_gets_the_scripts_it_needs(small):
+    assert "copybutton" not in small[0]["index"] and "fontawesome.js" not in small[0]["index"]
+    assert "mystnb" not in small[0]["index"]
+    assert "searchtools.js" in small[0]["search"] and "searchtools.js" not in small[0]["index"]
+
+
+@pytest.mark.parametrize("bundle", ["basic", "gl3d"])
+def test_the_figures_are_drawn_by_the_release_that_made_them(bundle):
+    def release(script):
+        return re.search(r"plotly\.js (?:\(.*\) )?v(\d+)\.", script.read_text()[:400])[1]
+
+    package = Path(str(files("plotly") / "package_data" / "plotly.min.js"))
+    assert release(ROOT / "book" / "_static" / "plotly" / f"plotly-{bundle}.min.js") == release(package)
+
+
+@pytest.mark.parametrize(
+    "sheet, left",
+    [
+        (".seen{a:b}.unseen{a:b}", ".seen{a:b}"),
+        (".seen,.unseen p{a:b}", ".seen{a:b}"),
+        (".unseen .seen{a:b}", ""),
+        ("p:not(.unseen){a:b}", "p:not(.unseen){a:b}"),
+        ("@media print{.unseen{a:b}.seen{a:b}}", "@media print{.seen{a:b}}"),
+        ("@media print{.unseen{a:b}}", ""),
+        ("@font-face{a:b}.bs-tooltip-top{a:b}", "@font-face{a:b}.bs-tooltip-top{a:b}"),
+    ],
+)
+def test_rules_that_cannot_apply_are_left_out(sheet, left):
+    assert pages.used_rules(sheet, {"seen"}) == left
+
+
+def test_names_come_from_pages_and_scripts(tmp_path):
+    (tmp_path / "_static" / "plotly").mkdir(parents=True)
+    (tmp_path / "page.html").write_text('<p class="one two">three</p>')
+    (tmp_path / "_static" / "a.js").write_text('e.classList.add("four-five")')
+    (tmp_path / "_static" / "plotly" / "plotly-basic.min.js").write_text('"six"')
+    names = pages.used_names(tmp_path)
+    assert {"one", "two", "four-five"} <= names and not {"three", "six"} & names
