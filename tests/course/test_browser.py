@@ -89,7 +89,6 @@ def test_the_first_paint_does_not_wait_for_the_figures(tab, address):
         tab.visit(f"{address}/notebooks/03_visualize_with_umap.html")
         paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
         tab.wait(f"{paint} > 0")
-        assert tab.run(paint) < 2000  # milliseconds
         assert not [e for e in tab.happened("Network.requestWillBeSent") if "plotly" in e["request"]["url"]]
     finally:
         throttle(tab, -1)
