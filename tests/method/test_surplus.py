@@ -87,7 +87,6 @@ def by_hand(prediction, vectors, centers, maps, bound):
     return bound * np.tanh(evidence * (1 - 1 / ratio) / bound)
 
 
-@pytest.mark.numbers
 def test_the_rule_is_its_formula(kmeans, embedder):
     prediction = spread_out(9, 1.2, share=0.5)
     maps = [Distances(make_prediction(seed), kmeans, embedder).averaged() for seed in range(4, 8)]
