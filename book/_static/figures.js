@@ -47,12 +47,19 @@
       layout.dragmode = false;  // a finger on the figure scrolls the page
       Object.assign(layout.margin, { l: 48, r: 8 });
       for (const axis of ["xaxis", "yaxis"]) layout[axis] = { ...layout[axis], automargin: true };
-      const below = layout.xaxis?.title?.text ? 60 : 35;  // pixels for numbers and name of the axis
-      const y = -below / (layout.height - 190);
-      layout.legend = { ...layout.legend, orientation: "h", x: 0, xanchor: "left", y, yanchor: "top" };
+      layout.legend = { ...layout.legend, orientation: "h", x: 0, xanchor: "left", y: -0.2, yanchor: "top" };
       layout.height += layout.margin.t - 60;
     }
     return layout;
+  };
+
+  // A legend below the plot starts where the numbers and the name of the axis end, turned or wrapped as they may be.
+  const lowered = async (plotly, plot) => {
+    const edges = (selector) => [...plot.querySelectorAll(selector)].map((e) => e.getBoundingClientRect());
+    const [area] = edges(".nsewdrag");
+    if (!area || plot.layout.legend?.orientation !== "h" || !(plot.layout.legend.y < 0)) return;
+    const end = Math.max(area.bottom, ...edges(".xtick text, .g-xtitle text").map((text) => text.bottom));
+    await plotly.relayout(plot, { "legend.y": (area.bottom - end - 12) / area.height, "legend.yanchor": "top" });
   };
 
   const draw = async (box) => {
@@ -61,6 +68,7 @@
     const plot = box.querySelector(".iood-plot");
     await plotly.react(plot, box.figure.data, adapted(box.figure, box), { displaylogo: false, responsive: true,
       displayModeBar: narrow.matches ? false : "hover" });
+    await lowered(plotly, plot);
     box.dataset.drawn = "yes";
   };
 

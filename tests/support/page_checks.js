@@ -53,10 +53,10 @@
       .map((e) => `${e.tagName} ${e.className}`).slice(0, 5)];
   };
 
-  // Legends that cover a part of a plot.
+  // Legends that cover a part of a plot, or what is written along its axis.
   const covering = () => [...document.querySelectorAll(".iood-figure")].flatMap((figure, i) => {
     const legend = figure.querySelector(".legend")?.getBoundingClientRect();
-    const plots = [...figure.querySelectorAll(".nsewdrag")].map((plot) => plot.getBoundingClientRect());
+    const plots = [...figure.querySelectorAll(".nsewdrag, .xtick text, .g-xtitle text")].map((plot) => plot.getBoundingClientRect());
     const meet = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
     return legend && plots.some((plot) => meet(legend, plot)) ? [`figure ${i}`] : [];
   });
