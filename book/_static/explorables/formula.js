@@ -6,7 +6,8 @@ ioodExplorables.register("formula", (root, data) => {
   const scenes = data.scenes.filter((scene) => scene.pages.includes("formula"));
   const START = { sphere: [76, 60], fog: [100, 60], night: [96, 60], usual: [96, 70] }; // a pixel worth looking at
   // Cividis, dark (unsure) to bright (sure); a step between two of these colors is linear.
-  const SCALE = [[0, 32, 76], [0, 48, 110], [59, 73, 107], [87, 93, 109], [112, 113, 115], [138, 134, 120], [166, 157, 117], [195, 181, 105], [225, 207, 84], [255, 234, 70]];
+  const SCALE = [[0, 34, 78], [18, 53, 112], [59, 73, 108], [87, 93, 109], [112, 113, 115],
+    [138, 134, 120], [165, 156, 116], [195, 179, 105], [225, 204, 85], [254, 232, 56]];
   const KINDS = ["rightly", "wrongly: it is something else that is known", "but it belongs to an unknown object", "but it has no label"];
 
   const sceneChoice = iood.choices(scenes.map((scene) => [scene.key, scene.title]));
