@@ -1,0 +1,191 @@
+/* What the explorables share: loading the data when a page is scrolled to them, decoding it, metrics, small drawings.
+ *
+ * An explorable is <div class="iood-explorable" data-explorable="NAME">; the script NAME.js registers what fills it. */
+window.ioodExplorables = (() => {
+  "use strict";
+  const here = document.currentScript.src.replace(/[^/]*$/, "");
+  const builders = {};
+  let data = null;
+
+  // ---- the data file: a script, since a page that is opened as a file may not fetch others
+
+  let resolve;
+  const received = new Promise((done) => { resolve = done; });
+
+  function receive(content) {
+    data = content;
+    resolve(data);
+  }
+
+  function load() {
+    if (!document.querySelector("script[data-iood-scenes]")) {
+      const script = document.createElement("script");
+      script.src = here + "scenes.js";
+      script.dataset.ioodScenes = "";
+      script.onerror = () => document.querySelectorAll(".iood-explorable").forEach((root) => {
+        root.textContent = "The data of this figure could not be loaded.";
+      });
+      document.head.append(script);
+    }
+    return received;
+  }
+
+  function register(name, build) {
+    builders[name] = build;
+    const start = () => document.querySelectorAll(`[data-explorable="${name}"]`).forEach((root) => {
+      const seen = new IntersectionObserver((entries) => {
+        if (!entries.some((entry) => entry.isIntersecting)) return;
+        seen.disconnect();
+        load().then((content) => build(root, content));
+      }, { rootMargin: "400px" });
+      seen.observe(root);
+    });
+    if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+    else start();
+  }
+
+  /* A map as make_data.py encodes it: base64, deflated differences from what three neighbors let expect. */
+  async function decode(text, rows, columns) {
+    const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const values = new Uint8Array(await new Response(stream).arrayBuffer());
+    for (let y = 0, i = 0; y < rows; y++) {
+      for (let x = 0; x < columns; x++, i++) {
+        const left = x ? values[i - 1] : 0;
+        const up = y ? values[i - columns] : 0;
+        const corner = x && y ? values[i - columns - 1] : 0;
+        const low = Math.min(left, up), high = Math.max(left, up);
+        values[i] += corner >= high ? low : corner <= low ? high : left + up - corner; // modulo 256
+      }
+    }
+    return values;
+  }
+
+  /* A scene with its maps and its picture, decoded once. */
+  async function open(scene) {
+    if (!scene.maps) {
+      const names = ["odds", "distance", "classes", "kinds"];
+      const maps = await Promise.all(names.map((name) => decode(scene[name], data.rows, data.columns)));
+      const picture = new Image();
+      picture.src = scene.image;
+      await picture.decode();
+      scene.maps = { picture, ...Object.fromEntries(names.map((name, i) => [name, maps[i]])) };
+    }
+    return scene.maps;
+  }
+
+  // ---- the method and its metrics: the definitions are those of the book's reference
+
+  const RIGHT = 0, WRONG = 1, UNKNOWN = 2; // 3 is void: it counts nowhere
+
+  const sigmoid = (x) => 1 / (1 + Math.exp(-x));
+
+  /* Log-odds that the calibrated rule takes at the distance d (1: what 85 % of the calibration pixels stay below). */
+  const penalty = (d, strength, width) => strength * Math.tanh(Math.max(d - 1, 0) / width);
+
+  /* How many pixels of each kind have each level of log-odds; a rule lowers the levels first. */
+  function count(maps, levels, rule) {
+    const counts = [RIGHT, WRONG, UNKNOWN].map(() => new Array(levels).fill(0));
+    maps.odds.forEach((level, i) => {
+      if (maps.kinds[i] > UNKNOWN) return;
+      const lowered = rule ? level - Math.round(10 * penalty(maps.distance[i] / 100, rule.strength, rule.width)) : level;
+      counts[maps.kinds[i]][Math.max(lowered, 0)] += 1;
+    });
+    const [right, wrong, unknown] = counts;
+    return { right, wrong, unknown, known: right.map((n, i) => n + wrong[i]) };
+  }
+
+  /* The confusion counts for every threshold: entry t calls unknown what has a level below t. */
+  function confusion(counts) {
+    const rows = [{ tp: 0, fp: 0 }];
+    counts.unknown.forEach((n, i) => rows.push({ tp: rows[i].tp + n, fp: rows[i].fp + counts.known[i] }));
+    const all = rows[rows.length - 1];
+    return rows.map(({ tp, fp }) => ({
+      tp, fp, fn: all.tp - tp, tn: all.fp - fp,
+      recall: tp / all.tp, fpr: fp / all.fp, precision: tp + fp ? tp / (tp + fp) : 1,
+    }));
+  }
+
+  /* AUROC, average precision, FPR95 with the threshold where it is reached, and the share of unknown pixels. */
+  function ranking(rows) {
+    let auroc = 0, auprc = 0;
+    for (let t = 1; t < rows.length; t++) {
+      auroc += (rows[t].fpr - rows[t - 1].fpr) * (rows[t].recall + rows[t - 1].recall) / 2;
+      auprc += (rows[t].recall - rows[t - 1].recall) * rows[t].precision;
+    }
+    const at95 = rows.findIndex((row) => row.recall >= 0.95);
+    const all = rows[rows.length - 1];
+    return { auroc, auprc, at95, fpr95: rows[at95].fpr, share: all.tp / (all.tp + all.fp) };
+  }
+
+  /* Expected calibration error over 15 bins of confidence, and the bins; unknown pixels do not count. */
+  function calibration(counts, lowest) {
+    const bins = Array.from({ length: 15 }, () => ({ pixels: 0, right: 0, confidence: 0 }));
+    counts.known.forEach((n, level) => {
+      const confidence = sigmoid((level + lowest) / 10);
+      const bin = bins[Math.min(Math.floor(15 * confidence), 14)];
+      bin.pixels += n;
+      bin.right += counts.right[level];
+      bin.confidence += n * confidence;
+    });
+    const all = bins.reduce((sum, bin) => sum + bin.pixels, 0);
+    return { bins, ece: bins.reduce((sum, bin) => sum + Math.abs(bin.right - bin.confidence), 0) / all };
+  }
+
+  // ---- small helpers for what is on the page
+
+  /* An element with attributes and children (text or elements). */
+  function make(tag, attributes = {}, ...children) {
+    const drawn = ["svg", "g", "path", "line", "rect", "circle", "text"].includes(tag);
+    const element = drawn ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+    Object.entries(attributes).forEach(([name, value]) => element.setAttribute(name, value));
+    element.append(...children);
+    return element;
+  }
+
+  let controls = 0;
+
+  /* A native control below its label, with room for its value. */
+  function labelled(text, control) {
+    control.id = `iood-control-${++controls}`;
+    const value = make("output", { for: control.id });
+    const label = make("label", { for: control.id }, text);
+    return { box: make("div", { class: "iood-control" }, make("div", {}, label, " ", value), control), value };
+  }
+
+  const choices = (entries) => make("select", {}, ...entries.map(([value, text]) => make("option", { value }, text)));
+
+  /* A confidence with as many digits as tell it from 1. */
+  const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+  function confidenceText(value) {
+    return value.toFixed(value > 0.9995 ? 5 : value > 0.995 ? 4 : 3);
+  }
+
+  /* A square or wide plot of a unit square or of a range, with axes; returns the place of a point, too. */
+  function plot({ width = 300, height = 240, x, y, xTicks, yTicks, xLabel, yLabel, alt }) {
+    const box = { left: 44, right: width - 10, top: 10, bottom: height - 40 };
+    const px = (v) => box.left + (v - x[0]) / (x[1] - x[0]) * (box.right - box.left);
+    const py = (v) => box.bottom - (v - y[0]) / (y[1] - y[0]) * (box.bottom - box.top);
+    const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": alt });
+    xTicks.forEach(([v, text]) => svg.append(
+      make("line", { class: "grid", x1: px(v), x2: px(v), y1: box.top, y2: box.bottom }),
+      make("text", { x: px(v), y: box.bottom + 15, "text-anchor": "middle" }, text)));
+    yTicks.forEach(([v, text]) => svg.append(
+      make("line", { class: "grid", x1: box.left, x2: box.right, y1: py(v), y2: py(v) }),
+      make("text", { x: box.left - 5, y: py(v) + 4, "text-anchor": "end" }, text)));
+    svg.append(make("text", { x: (box.left + box.right) / 2, y: height - 6, "text-anchor": "middle" }, xLabel));
+    const middle = (box.top + box.bottom) / 2;
+    svg.append(make("text", { x: 11, y: middle, "text-anchor": "middle", transform: `rotate(-90 11 ${middle})` }, yLabel));
+    const layer = make("g");
+    svg.append(layer);
+    const line = (points) => points.map(([a, b], i) => `${i ? "L" : "M"}${px(a).toFixed(1)} ${py(b).toFixed(1)}`).join("");
+    return { svg, layer, px, py, line };
+  }
+
+  const UNIT = [[0, "0"], [0.25, ".25"], [0.5, ".5"], [0.75, ".75"], [1, "1"]];
+
+  return {
+    receive, register, open, decode, sigmoid, penalty, count, confusion, ranking, calibration,
+    make, labelled, choices, percent, confidenceText, plot, UNIT, UNKNOWN, WRONG,
+  };
+})();
