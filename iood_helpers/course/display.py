@@ -53,7 +53,7 @@ def _for_the_book(figure: go.Figure, alt: str) -> str:
     """The figure as data; ``figures.js`` of the book draws it when it comes into view, in the space kept here."""
     solid = any(trace.type.endswith("3d") for trace in figure.data)
     height = figure.layout.height or 450
-    data = figure.to_json().replace("</", r"<\/")  # ends no script
+    data = figure.to_json()  # Plotly writes < as \u003c, so that no text ends the script
     return (
         f'<div class="iood-figure" role="img" aria-label="{html.escape(alt)}" data-height="{height}"'
         f' data-bundle="{"gl3d" if solid else "basic"}"><div class="iood-plot" style="min-height:{height}px"></div>'
