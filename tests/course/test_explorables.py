@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import json
+import queue
 import re
 import shutil
 import subprocess
+import threading
 import zlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -33,6 +35,7 @@ CASES = [
     for threshold in (0, 45, 70, 120, make_data.LEVELS)
 ]
 FORMULAS = [("sphere", 2.5, 0.1), ("fog", 0.0, 0.1), ("night", 5.0, 0.02), ("usual", 1.25, 0.5)]
+TINTS = {"tp": (0, 200, 255), "fp": (255, 150, 0), "fn": (255, 40, 200)}
 DRIVER = """
 const until = (root, start) => new Promise((done) => {
   const look = () => root.dataset.ready && root.dataset.ready.startsWith(start) ? done() : setTimeout(look, 5);
@@ -41,8 +44,30 @@ const until = (root, start) => new Promise((done) => {
 const numbers = (root) => Object.fromEntries([...root.querySelectorAll("[data-number]")].map(
   (element) => [element.dataset.number, Number(element.textContent.replace("\\u2212", "-"))]));
 const set = (control, value, kind) => { control.value = value; control.dispatchEvent(new Event(kind)); };
+const fail = (error) => fetch("/found", { method: "POST", body: JSON.stringify({ error: String(error) }) });
+window.onerror = fail;
+window.onunhandledrejection = (event) => fail(event.reason);
+const receive = ioodExplorables.receive;
+let scenes;
+ioodExplorables.receive = (content) => { scenes = content.scenes; receive(content); };
+/* How many pixels of the picture are tinted in which color: 0.7 of it over the scene. */
+async function tinted(root, key) {
+  const canvas = root.querySelector("canvas"), plain = document.createElement("canvas"), picture = new Image();
+  [plain.width, plain.height] = [canvas.width, canvas.height];
+  picture.src = scenes.find((scene) => scene.key === key).image;
+  await picture.decode();
+  plain.getContext("2d").drawImage(picture, 0, 0);
+  const [under, seen] = [plain, canvas].map((c) => c.getContext("2d").getImageData(0, 0, c.width, c.height).data);
+  const counts = {};
+  for (const [name, color] of Object.entries(TINTS)) {
+    counts[name] = 0;
+    for (let i = 0; i < seen.length; i += 4)
+      counts[name] += [0, 1, 2].every((c) => Math.abs(seen[i + c] - 0.7 * color[c] - 0.3 * under[i + c]) < 2);
+  }
+  return counts;
+}
 (async () => {
-  const found = { thresholds: [], formulas: [], errors };
+  const found = { thresholds: [], formulas: [] };
   const [first, second] = ["threshold", "formula"].map((name) => document.querySelector(`[data-explorable=${name}]`));
   await until(first, "");
   let [scene, rule] = first.querySelectorAll("select"), [slider] = first.querySelectorAll("input");
@@ -51,7 +76,7 @@ const set = (control, value, kind) => { control.value = value; control.dispatchE
     if (rule.value !== mode) set(rule, mode, "change");
     await until(first, `${key} ${mode} `);
     set(slider, threshold, "input");
-    found.thresholds.push(numbers(first));
+    found.thresholds.push({ ...numbers(first), tinted: await tinted(first, key) });
     if (threshold === 70) {
       first.querySelector("button").click();
       found.thresholds[found.thresholds.length - 1].recallAt95 = numbers(first).recall;
@@ -66,13 +91,14 @@ const set = (control, value, kind) => { control.value = value; control.dispatchE
     await until(second, `${key} `);
     set(strength, s, "input");
     set(width, w, "input");
-    const pictures = second.querySelector("[tabindex]"), place = () => second.dataset.ready.split(" ").slice(3).map(Number);
+    const pictures = second.querySelector("[tabindex]");
+    const place = () => second.dataset.ready.split(" ").slice(3).map(Number);
     const press = (key) => pictures.dispatchEvent(new KeyboardEvent("keydown", { key }));
     const before = place();
     ["ArrowRight", "ArrowDown", "ArrowUp", "ArrowLeft", "ArrowLeft"].forEach(press);
     found.formulas.push({ ...numbers(second), before_keys: before, place: place() });
   }
-  document.querySelector("#found").textContent = JSON.stringify(found);
+  await fetch("/found", { method: "POST", body: JSON.stringify(found) });
 })();
 """
 
@@ -124,32 +150,57 @@ def histogram(levels, where, length=make_data.LEVELS):
     return np.bincount(levels[where], minlength=length)
 
 
+class Harness(BaseHTTPRequestHandler):
+    """Serves a page with both explorables, and takes what its driver has found."""
+
+    def do_GET(self):
+        name = self.path.strip("/")
+        scripts = "".join(f'<script src="/{script}.js"></script>' for script in ("core", "threshold", "formula"))
+        constants = {"CASES": CASES, "FORMULAS": FORMULAS, "TINTS": TINTS}
+        page = (
+            '<!doctype html><meta charset="utf-8"><div data-explorable="threshold"></div>'
+            f'<div data-explorable="formula"></div>{scripts}<script>'
+            + "".join(f"const {constant} = {json.dumps(value)};" for constant, value in constants.items())
+            + f"{DRIVER}</script>"
+        )
+        script = name in ("core.js", "threshold.js", "formula.js", "scenes.js")
+        self.answer((STATIC / name).read_bytes() if script else page.encode(), script)
+
+    def do_POST(self):
+        self.server.found.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.answer(b"")
+
+    def answer(self, body, script=False):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/javascript" if script else "text/html")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
     """What the explorables show in a browser, for all cases."""
     browser = next((b for b in BROWSERS if shutil.which(b)), None)
     if browser is None:
         pytest.skip("no Chromium on this machine")
-    folder = tmp_path_factory.mktemp("browser")
-    scripts = [f'<script src="{(STATIC / name).as_uri()}.js"></script>' for name in ("core", "threshold", "formula")]
-    page = folder / "harness.html"
-    page.write_text(
-        '<!doctype html><meta charset="utf-8"><script>const errors = []; '
-        "window.onerror = (text) => errors.push(text); "
-        "window.onunhandledrejection = (event) => errors.push(String(event.reason));</script>"
-        '<div class="iood-explorable" data-explorable="threshold"></div>'
-        '<div class="iood-explorable" data-explorable="formula"></div>'
-        f'<pre id="found"></pre>{"".join(scripts)}'
-        f"<script>const CASES = {json.dumps(CASES)}, FORMULAS = {json.dumps(FORMULAS)};{DRIVER}</script>"
-    )
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    flags += " --disable-component-update --disable-sync --window-size=900,3000 --virtual-time-budget=60000 --dump-dom"
-    command = [browser, *flags.split(), f"--user-data-dir={folder / 'profile'}", page.as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=180).stdout
-    found = re.search(r'(?s)<pre id="found">(.+?)</pre>', dom)
-    assert found, dom[-2000:]
-    found = json.loads(html.unescape(found[1]))
-    assert not found["errors"]
+    flags += " --disable-component-update --disable-sync --window-size=900,3000"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Harness) as server:
+        server.found = queue.Queue()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        command = [browser, *flags.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]
+        command.append(f"http://127.0.0.1:{server.server_port}/")
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            found = server.found.get(timeout=120)
+        finally:
+            process.terminate()
+            process.wait()
+            server.shutdown()
+    assert "error" not in found, found["error"]
     return found
 
 
@@ -206,6 +257,7 @@ def test_thresholds_show_the_metrics_of_the_package(shown, scenes, number, case)
         "tn": (~called & known).sum(),
     }
     assert {name: seen[name] for name in counts} == counts
+    assert seen["tinted"] == {name: 4 * counts[name] for name in TINTS}  # each is drawn as 2 x 2
     rank = ood_ranking(histogram(levels, unknown), histogram(levels, known))
     confidence = sigmoid((levels + make_data.LOWEST) / 10)
     fine = np.minimum((confidence * CONFIDENCE_LEVELS).astype(int), CONFIDENCE_LEVELS - 1)

@@ -36,7 +36,9 @@ window.ioodExplorables = (() => {
       const seen = new IntersectionObserver((entries) => {
         if (!entries.some((entry) => entry.isIntersecting)) return;
         seen.disconnect();
-        load().then((content) => build(root, content));
+        load().then((content) => build(root, content)).catch((error) => {
+          root.textContent = `This figure could not be drawn in this browser (${error.message}).`;
+        });
       }, { rootMargin: "400px" });
       seen.observe(root);
     });

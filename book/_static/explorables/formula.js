@@ -128,7 +128,9 @@ ioodExplorables.register("formula", (root, data) => {
   }
 
   async function change() {
-    maps = await iood.open(scenes.find((scene) => scene.key === sceneChoice.value));
+    const scene = scenes.find(({ key }) => key === sceneChoice.value), opened = await iood.open(scene);
+    if (scene.key !== sceneChoice.value) return; // another one was chosen meanwhile
+    maps = opened;
     pixel = START[sceneChoice.value];
     show();
   }
@@ -153,5 +155,5 @@ ioodExplorables.register("formula", (root, data) => {
   });
   [strength, width].forEach((slider) => slider.addEventListener("input", show));
   sceneChoice.addEventListener("change", change);
-  change();
+  return change();
 });

@@ -36,8 +36,8 @@ ioodExplorables.register("threshold", (root, data) => {
     .map(([p, text]) => [10 * Math.log(p / (1 - p)) - data.lowest, text]);
   const highest = 0.4; // no bar of the shipped scenes is higher
   const histogram = (kind) => iood.plot({
-    width: 300, height: 130, x: [0, data.levels], y: [0, highest], xTicks: ticks, yTicks: [[0, "0"], [0.2, "20 %"], [0.4, "40 %"]],
-    xLabel: "confidence (drawn in log-odds)", yLabel: "share", alt: `Histogram of the confidence of ${kind} pixels`,
+    width: 300, height: 130, x: [0, data.levels], y: [0, highest], xTicks: ticks, yTicks: [[0, "0"], [0.2, ".2"], [0.4, ".4"]],
+    xLabel: "confidence (drawn in log-odds)", yLabel: "share of pixels", alt: `Histogram of the confidence of ${kind} pixels`,
   });
   const histograms = { unknown: histogram("unknown"), known: histogram("known") };
   const square = (xLabel, yLabel, alt) => iood.plot({ x: [0, 1], y: [0, 1], xTicks: iood.UNIT, yTicks: iood.UNIT, xLabel, yLabel, alt });
@@ -132,7 +132,9 @@ ioodExplorables.register("threshold", (root, data) => {
   }
 
   async function change() {
-    maps = await iood.open(scenes.find((scene) => scene.key === sceneChoice.value));
+    const scene = scenes.find(({ key }) => key === sceneChoice.value), opened = await iood.open(scene);
+    if (scene.key !== sceneChoice.value) return; // another one was chosen meanwhile
+    maps = opened;
     drawCurves();
     show();
   }
@@ -142,5 +144,5 @@ ioodExplorables.register("threshold", (root, data) => {
   sceneChoice.addEventListener("change", change);
   ruleChoice.addEventListener("change", change);
   jump.addEventListener("click", () => { slider.value = measured.at95; show(); });
-  change();
+  return change();
 });
