@@ -36,7 +36,9 @@ window.ioodExplorables = (() => {
       const seen = new IntersectionObserver((entries) => {
         if (!entries.some((entry) => entry.isIntersecting)) return;
         seen.disconnect();
-        load().then((content) => build(root, content));
+        load().then((content) => build(root, content)).catch((error) => {
+          root.textContent = `This figure could not be drawn in this browser (${error.message}).`;
+        });
       }, { rootMargin: "400px" });
       seen.observe(root);
     });
@@ -155,8 +157,10 @@ window.ioodExplorables = (() => {
 
   const choices = (entries) => make("select", {}, ...entries.map(([value, text]) => make("option", { value }, text)));
 
+  const percent = (share) => `${(100 * share).toFixed(1)}\u00a0%`;
+  const signed = (value, digits) => value.toFixed(digits).replace("-", "−");
+
   /* A confidence with as many digits as tell it from 1. */
-  const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
   function confidenceText(value) {
     return value.toFixed(value > 0.9995 ? 5 : value > 0.995 ? 4 : 3);
   }
@@ -186,6 +190,6 @@ window.ioodExplorables = (() => {
 
   return {
     receive, register, open, decode, sigmoid, penalty, count, confusion, ranking, calibration,
-    make, labelled, choices, percent, confidenceText, plot, UNIT, UNKNOWN, WRONG,
+    make, labelled, choices, percent, signed, confidenceText, plot, UNIT, UNKNOWN, WRONG,
   };
 })();

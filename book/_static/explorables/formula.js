@@ -4,7 +4,7 @@ ioodExplorables.register("formula", (root, data) => {
   const iood = ioodExplorables;
   const { make } = iood;
   const scenes = data.scenes.filter((scene) => scene.pages.includes("formula"));
-  const START = { sphere: [76, 60], fog: [100, 60], night: [96, 60], usual: [96, 70] }; // a pixel worth looking at
+  const START = { sphere: [75, 51], fog: [184, 5], night: [60, 80], usual: [31, 69] }; // pixels worth looking at
   // Cividis, dark (unsure) to bright (sure); a step between two of these colors is linear.
   const SCALE = [[0, 34, 78], [18, 53, 112], [59, 73, 108], [87, 93, 109], [112, 113, 115],
     [138, 134, 120], [165, 156, 116], [195, 179, 105], [225, 204, 85], [254, 232, 56]];
@@ -19,7 +19,7 @@ ioodExplorables.register("formula", (root, data) => {
     const canvas = make("canvas", { width: 2 * data.columns, height: 2 * data.rows, role: "img", "aria-label": text });
     return { canvas, box: make("figure", {}, make("figcaption", {}, text), canvas) };
   };
-  const views = [view("the scene; unknown objects are outlined"), view("confidence before"), view("confidence after")];
+  const views = [view("scene (unknown: outlined)"), view("confidence before"), view("confidence after")];
   const pictures = make("div", { class: "iood-pictures", tabindex: 0, role: "group",
     "aria-label": "Pictures; the arrow keys choose a pixel" }, ...views.map(({ box }) => box),
   make("p", { class: "iood-scale" }, "unsure ", make("span"), " sure"));
@@ -84,7 +84,7 @@ ioodExplorables.register("formula", (root, data) => {
 
   /* The formula with the numbers of the chosen pixel, a line for each step. */
   function writeSteps(i, { strength: s, width: w }) {
-    const number = (name, value, digits = 2) => make("b", { "data-number": name }, value.toFixed(digits));
+    const number = (name, value, digits = 2) => make("b", { "data-number": name }, iood.signed(value, digits));
     const odds = oddsAt(i), d = maps.distance[i] / 100, excess = Math.max(d - 1, 0);
     const taken = iood.penalty(d, s, w), before = iood.sigmoid(odds), end = iood.sigmoid(odds - taken);
     steps.replaceChildren(
@@ -93,7 +93,7 @@ ioodExplorables.register("formula", (root, data) => {
       make("li", {}, "Its distance d = ", number("d", d), ": ", d > 1
         ? `farther than usual, by max(d − 1, 0) = ${excess.toFixed(2)}.` : "within what is usual, so max(d − 1, 0) = 0."),
       make("li", {}, `The penalty is λ · tanh(${excess.toFixed(2)} / w) = ${s.toFixed(2)} · tanh(${(excess / w).toFixed(2)}) = ${s.toFixed(2)} · ${Math.tanh(excess / w).toFixed(3)} = `, number("penalty", taken), "."),
-      make("li", {}, `The new log-odds are ${odds.toFixed(1)} − ${taken.toFixed(2)} = ${(odds - taken).toFixed(2)}, and the new confidence 1 / (1 + exp(−(${(odds - taken).toFixed(2)}))) = `, number("after", end, 3), "."));
+      make("li", {}, `The new log-odds are ${iood.signed(odds, 1)} − ${taken.toFixed(2)} = ${iood.signed(odds - taken, 2)}, and the new confidence 1 / (1 + exp(−(${iood.signed(odds - taken, 2)}))) = `, number("after", end, 3), "."));
     chart.layer.replaceChildren(
       make("path", { class: "curve", d: chart.line(Array.from({ length: 151 }, (_, k) => [0.5 + k / 100, iood.penalty(0.5 + k / 100, s, w)])) }),
       make("circle", { class: "point", r: 6, cx: chart.px(Math.min(Math.max(d, 0.5), 2)), cy: chart.py(taken) }));
@@ -128,7 +128,9 @@ ioodExplorables.register("formula", (root, data) => {
   }
 
   async function change() {
-    maps = await iood.open(scenes.find((scene) => scene.key === sceneChoice.value));
+    const scene = scenes.find(({ key }) => key === sceneChoice.value), opened = await iood.open(scene);
+    if (scene.key !== sceneChoice.value) return; // another one was chosen meanwhile
+    maps = opened;
     pixel = START[sceneChoice.value];
     show();
   }
@@ -153,5 +155,5 @@ ioodExplorables.register("formula", (root, data) => {
   });
   [strength, width].forEach((slider) => slider.addEventListener("input", show));
   sceneChoice.addEventListener("change", change);
-  change();
+  return change();
 });

@@ -34,10 +34,10 @@ ioodExplorables.register("threshold", (root, data) => {
   // ---- the plots
   const ticks = [[0.1, ".1"], [0.5, ".5"], [0.9, ".9"], [0.99, ".99"], [0.999, ".999"], [0.9999, ".9999"]]
     .map(([p, text]) => [10 * Math.log(p / (1 - p)) - data.lowest, text]);
-  const highest = 0.3;
+  const highest = 0.4; // no bar of the shipped scenes is higher
   const histogram = (kind) => iood.plot({
-    width: 420, height: 150, x: [0, data.levels], y: [0, highest], xTicks: ticks, yTicks: [[0, "0"], [0.1, "10 %"], [0.2, "20 %"]],
-    xLabel: "confidence (drawn in log-odds)", yLabel: "share", alt: `Histogram of the confidence of ${kind} pixels`,
+    width: 300, height: 130, x: [0, data.levels], y: [0, highest], xTicks: ticks, yTicks: [[0, "0"], [0.2, ".2"], [0.4, ".4"]],
+    xLabel: "confidence (drawn in log-odds)", yLabel: "share of pixels", alt: `Histogram of the confidence of ${kind} pixels`,
   });
   const histograms = { unknown: histogram("unknown"), known: histogram("known") };
   const square = (xLabel, yLabel, alt) => iood.plot({ x: [0, 1], y: [0, 1], xTicks: iood.UNIT, yTicks: iood.UNIT, xLabel, yLabel, alt });
@@ -75,7 +75,7 @@ ioodExplorables.register("threshold", (root, data) => {
         if (share) layer.append(make("rect", { class: kind, x: px(start) + 0.5, y: top, width: px(BIN) - px(0) - 1, height: py(0) - top }));
       }
       layer.append(make("line", { class: "threshold", y1: py(0), y2: py(highest) }),
-        make("text", { x: px(0) + 4, y: py(highest) + 11 }, `${total} ${kind} pixels`));
+        make("text", { x: px(data.levels) - 4, y: py(highest) + 12, "text-anchor": "end" }, `${total} ${kind} pixels`));
     }
     const drawn = (chart, points, ...others) => chart.layer.replaceChildren(
       ...others, make("path", { class: "curve", d: chart.line(points) }), make("circle", { class: "point", r: 6 }));
@@ -132,7 +132,9 @@ ioodExplorables.register("threshold", (root, data) => {
   }
 
   async function change() {
-    maps = await iood.open(scenes.find((scene) => scene.key === sceneChoice.value));
+    const scene = scenes.find(({ key }) => key === sceneChoice.value), opened = await iood.open(scene);
+    if (scene.key !== sceneChoice.value) return; // another one was chosen meanwhile
+    maps = opened;
     drawCurves();
     show();
   }
@@ -142,5 +144,5 @@ ioodExplorables.register("threshold", (root, data) => {
   sceneChoice.addEventListener("change", change);
   ruleChoice.addEventListener("change", change);
   jump.addEventListener("click", () => { slider.value = measured.at95; show(); });
-  change();
+  return change();
 });
