@@ -24,10 +24,10 @@ def draw_parameters(
     *,
     checkpoint: str,
     precision: str,
-    n_per_class: int,
-    per: str,
-    oversampling: float,
-    seed: int,
+    n_per_class: int = 2000,
+    per: str = "label",
+    oversampling: float = 4.0,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """What a store is made with, as plain values; parameters as of :func:`extract_embeddings`.
 
