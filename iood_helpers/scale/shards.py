@@ -75,7 +75,12 @@ class ShardedStore:
         levels: list[list[Any]] = [[str(level), width] for level, width in widths.items()]
         manifest = place.read_json("manifest.json")
         if manifest is None:
-            _make(place, {str(level): width for level, width in widths.items()}, len(images), parameters["share"] * NUM_CLASSES)
+            _make(
+                place,
+                {str(level): width for level, width in widths.items()},
+                len(images),
+                parameters["share"] * NUM_CLASSES,
+            )
             new = {"format": FORMAT, "parameters": parameters, "levels": levels, "rows": [PENDING] * len(images)}
             store = cls(place, {**new, "skipped": {}, "complete": False}, images)
             place.write_json("images.json", images)
@@ -309,13 +314,13 @@ def write_rows(place: Place, index: int, name: str, widths: Mapping[Level | str,
     return number
 
 
-def _make(place: Place, widths: Mapping[str, int], images: int, rows: int) -> None:
+def _make(place: Place, widths: Mapping[Level | str, int], images: int, rows: int) -> None:
     """New arrays, in which each image has one chunk of so many rows."""
     group = place.group("rows.zarr", "w")
     layout: dict[str, tuple[str, tuple[int, ...], Any]] = {
         name: (kind, (2,) if name == "pixel" else (), ABSENT[name]) for name, kind in ROW_COLUMNS.items()
     }
-    layout |= {column_of(level): ("f4", (width,), np.nan) for level, width in widths.items()}
+    layout |= {column_of(str(level)): ("f4", (width,), np.nan) for level, width in widths.items()}
     for name, (kind, tail, absent) in layout.items():
         shape, chunks = (images * rows, *tail), (rows, *tail)
         group.create_array(name, shape=shape, chunks=chunks, dtype=kind, fill_value=absent, compressors=COMPRESSORS)
