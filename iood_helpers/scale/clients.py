@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,14 +10,14 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ScaleError
-from ..method.progress import digest
+from ..errors import IoodError, ScaleError
 
 if TYPE_CHECKING:
     from ..model.segmenter import Head, Precision, Prediction, Segmenter
 
 REMEDY = "more than one process needs the extra [scale]: pip install '.[scale]' in the checkout"
 SECONDS_TO_CONNECT = 30
+PLUGIN = "iood-network"
 _HERE: dict[Network, Segmenter] = {}
 _LOCK = RLock()
 
@@ -111,12 +112,16 @@ def load_everywhere(client: Any, network: Network) -> None:
     class NetworkPlugin(WorkerPlugin):
         """Holds one network in a worker."""
 
-        name = f"iood-network-{digest(str(network))[:12]}"
+        name = PLUGIN  # one for another network takes its place
 
-        def setup(self, worker: Any) -> None:  # noqa: ARG002 (the signature is Dask's)
-            network.segmenter()
+        async def setup(self, worker: Any) -> None:  # noqa: ARG002 (the signature is Dask's)
+            await asyncio.to_thread(network.segmenter)  # meanwhile the worker answers its scheduler
 
-    client.register_plugin(NetworkPlugin())
+    try:
+        client.register_plugin(NetworkPlugin())
+    except IoodError:
+        client.unregister_worker_plugin(PLUGIN)  # or no worker could start any more
+        raise
 
 
 def checked_tree(tree: str | Path) -> Path:

@@ -20,7 +20,7 @@ from ..method.embedder import PixelEmbedder
 from ..method.kmeans import ClassKMeans
 from .clients import connected
 from .shards import ShardedStore
-from .tasks import itself
+from .tasks import itself, talking
 
 TOLERANCE = 1e-4
 """As in scikit-learn's KMeans: times the mean variance, the squared movement of all centres that ends a fit."""
@@ -238,8 +238,10 @@ class _Blocks:
         """Results for all blocks, in order: sums are then the same wherever they are made."""
         if self._workers is None:
             return [function(block, *arguments) for block in self._held]
-        sent = self._workers.submit(itself, arguments, pure=False)
-        return self._workers.gather([self._workers.submit(_applied, function, b, sent, pure=False) for b in self._held])
+        with talking(self._workers):
+            sent = self._workers.submit(itself, arguments, pure=False)
+            submit = self._workers.submit
+            return self._workers.gather([submit(_applied, function, block, sent, pure=False) for block in self._held])
 
 
 Block = dict[int, np.ndarray]

@@ -83,7 +83,6 @@ class Place:
     def group(self, name: str, mode: Literal["r", "r+", "w"]) -> zarr.Group:
         """A Zarr group below this place; ``mode`` as zarr has it."""
         if self.path is not None:
-            self.path.mkdir(parents=True, exist_ok=True)
             store: Any = LocalStore(self.path / name, read_only=mode == "r")
         else:
             address, options = f"{self.address}/{name}", dict(self.options)
@@ -94,5 +93,10 @@ class Place:
         """The lock of a folder of this machine; object stores have none: there, start one run at a time."""
         if self.path is None:
             return nullcontext()
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(
+                f"The folder {self.path} cannot be made ({error.strerror}); choose another place."
+            ) from error
         return exclusive(self.path / ".lock", f"The store {self.path}")

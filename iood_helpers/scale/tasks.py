@@ -6,6 +6,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal
@@ -20,6 +21,7 @@ PER_THREAD = 2
 SECONDS_BETWEEN_LOOKS = 5.0
 """How often the number of workers is asked for: clusters grow and shrink."""
 _NUMBERS = count()
+GONE = "The scheduler is gone; start it, and then the same step again: what is done counts."
 
 
 @dataclass(frozen=True)
@@ -178,17 +180,21 @@ def _flow(
     try:
         while waiting or under_way:
             if in_flight is None and time.monotonic() - looked > SECONDS_BETWEEN_LOOKS:
-                limit = PER_THREAD * max(1, sum(_threads(client).values()))
+                with talking(client):
+                    limit = PER_THREAD * max(1, sum(client.nthreads().values()))
                 looked = time.monotonic()
             while waiting and len(under_way) < limit:
                 index = waiting.popleft()
                 key = f"{name}-{client.id}-{run_number}-{index}"
-                future = client.submit(function, items[index], *sent, key=key, pure=False)
+                with talking(client):
+                    future = client.submit(function, items[index], *sent, key=key, pure=False)
                 under_way[future] = index
                 completed.add(future)
             future = next(completed)
             index = under_way.pop(future)
-            yield _outcome(future, index)
+            with talking(client):
+                outcome = _outcome(future, index)
+            yield outcome
             future.release()
     finally:
         for future in under_way:
@@ -196,25 +202,26 @@ def _flow(
 
 
 def _outcome(future: Any, index: int) -> Done:
-    if future.status == "finished":
-        try:
-            return index, future.result(), None
-        except Exception as error:  # the comm broke while the result was fetched
-            raise ScaleError(_gone()) from error
     if future.status == "error":
         return index, None, future.exception()
-    raise ScaleError(_gone())
+    if future.status != "finished":  # cancelled or lost
+        raise ScaleError(GONE)
+    return index, future.result(), None
 
 
-def _gone() -> str:
-    return "The scheduler is gone; start it, and then the same step again: what is done counts."
+@contextmanager
+def talking(client: Any) -> Iterator[None]:
+    """What fails in the block fails because the scheduler is gone, if it is: then ScaleError says so."""
+    from distributed.client import FutureCancelledError
 
-
-def _threads(client: Any) -> dict[str, int]:
     try:
-        return client.nthreads()
-    except Exception as error:  # as many kinds as there are ways to lose a connection
-        raise ScaleError(_gone()) from error
+        yield
+    except FutureCancelledError as error:
+        raise ScaleError(GONE) from error
+    except Exception as error:
+        if isinstance(error, IoodError) or client.status == "running":
+            raise
+        raise ScaleError(GONE) from error
 
 
 def _ended_workers(error: BaseException) -> bool:
