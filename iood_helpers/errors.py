@@ -49,6 +49,10 @@ class LockedError(IoodError):
     """A store or run folder is in use by another process."""
 
 
+class ScaleError(IoodError):
+    """Work on several processes cannot begin, or has ended before its end."""
+
+
 class NotebookError(IoodError):
     """A cell of a notebook raised an error, or its kernel ended."""
 

@@ -13,9 +13,8 @@ benchmark. An archive is a plain tar with one small file for each image (see ``c
 from __future__ import annotations
 
 import argparse
-import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -29,7 +28,8 @@ from ..errors import IoodError, SubmissionError
 from ..io import write_atomically, write_json
 from .accumulator import BravoAccumulator, sample_pixels
 from .archives import Members, reading, write_tar
-from .codec import MAX_PIXELS, checked_pair, decode_prediction, decode_samples, encode_prediction, encode_samples
+from .codec import checked_pair, decode_prediction, decode_samples, encode_prediction, encode_samples
+from .maps import read_map
 from .metrics import bravo_aggregates
 from .protocol import metrics_of
 
@@ -106,7 +106,7 @@ def read_prediction(tree: str | Path, split: str, name: str) -> tuple[np.ndarray
 
 
 def _read_pair(pred: Path, conf: Path) -> tuple[np.ndarray, np.ndarray]:
-    return _image(pred.read_bytes(), pred, np.uint8), _image(conf.read_bytes(), conf, np.uint16)
+    return read_map(pred.read_bytes(), pred, np.uint8), read_map(conf.read_bytes(), conf, np.uint16)
 
 
 def sample_ground_truth(gt_tar: str | Path, out_tar: str | Path, *, progress: bool = True) -> Path:
@@ -130,7 +130,14 @@ def sample_ground_truth(gt_tar: str | Path, out_tar: str | Path, *, progress: bo
         return write_tar(out_tar, files())
 
 
-def encode_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | Path, *, progress: bool = True) -> Path:
+def encode_submission(
+    tree: str | Path,
+    samples_tar: str | Path,
+    out_tar: str | Path,
+    *,
+    progress: bool = True,
+    spread: Callable[..., Iterable[bytes]] = map,
+) -> Path:
     """Pack a tree of predictions for the server.
 
     Parameters
@@ -143,6 +150,8 @@ def encode_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | 
         Archive to write; nothing is left behind if anything is wrong.
     progress : bool
         Whether to show a bar.
+    spread : callable
+        As ``map``; another one may let other processes encode.
 
     Returns
     -------
@@ -160,15 +169,23 @@ def encode_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | 
         pairs = _pairs(tree, bases, samples_tar)
 
         def files() -> Iterator[tuple[str, bytes]]:
-            for base, (pred, conf) in tqdm(pairs.items(), desc="encode", disable=not progress):
-                classes, levels = _read_pair(pred, conf)
-                indices = decode_samples(members(base + SAMPLES), base + SAMPLES)
-                try:
-                    yield base + ENCODED, encode_prediction(classes, levels, indices)
-                except SubmissionError as error:
-                    raise SubmissionError(f"{pred}: {error}") from error
+            images = ((base, pair, members(base + SAMPLES)) for base, pair in pairs.items())
+            encoded = tqdm(spread(_encoded, images), desc="encode", total=len(pairs), disable=not progress)
+            for base, content in zip(pairs, encoded, strict=True):
+                yield base + ENCODED, content
 
         return write_tar(out_tar, files())
+
+
+def _encoded(image: tuple[str, tuple[Path, Path], bytes]) -> bytes:
+    """One encoded file, from the name of its image, its pair of predictions, and its encoded samples."""
+    base, (pred, conf), samples = image
+    classes, levels = _read_pair(pred, conf)
+    indices = decode_samples(samples, base + SAMPLES)
+    try:
+        return encode_prediction(classes, levels, indices)
+    except SubmissionError as error:
+        raise SubmissionError(f"{pred}: {error}") from error
 
 
 def check_submission(tree: str | Path, samples_tar: str | Path, out_tar: str | Path, *, progress: bool = True) -> int:
@@ -249,7 +266,7 @@ def evaluate_submission(
         for base, subset in tqdm(bases.items(), desc="evaluate", disable=not progress):
             layout = BRAVO_LAYOUT[subset]
             label = _label(truth, base + layout.label)
-            invalid = _image(truth(base + layout.mask), base + layout.mask)
+            invalid = read_map(truth(base + layout.mask), base + layout.mask)
             indices = decode_samples(samples(base + SAMPLES), base + SAMPLES)
             classes, levels = decode_prediction(sent(base + ENCODED), base + ENCODED)
             if classes.shape != label.shape or invalid.shape != label.shape:
@@ -309,7 +326,7 @@ def _pairs(tree: Path, bases: dict[str, str], samples_tar: str | Path) -> dict[s
 
 def _label(members: Members, name: str) -> np.ndarray:
     """Train ids of one image from an archive."""
-    return class_map(_image(members(name), name), f"The labels {name} of {members.path}", SubmissionError, True)
+    return class_map(read_map(members(name), name), f"The labels {name} of {members.path}", SubmissionError, True)
 
 
 def _tree(tree: str | Path) -> Path:
@@ -324,26 +341,6 @@ def _tree(tree: str | Path) -> Path:
 def _listed(names: list[str]) -> str:
     """All names, or the first fifty of many."""
     return ", ".join(names[:50]) + (f" and {len(names) - 50} more" if len(names) > 50 else "")
-
-
-def _image(content: bytes, source: Any, kind: type | None = None) -> np.ndarray:
-    """Single-channel PNG; ``kind`` is the depth that it must have."""
-    try:
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise SubmissionError(
-                    f"The image {source} has {image.width} x {image.height} pixels; {MAX_PIXELS} is the limit."
-                )
-            image.verify()  # the decoder looks at no checksum; an image that was verified must be opened again
-        array = np.asarray(Image.open(io.BytesIO(content), formats=["PNG"]))
-    except SubmissionError:
-        raise
-    except Exception as error:  # a damaged image can fail in as many ways as Pillow has parsers
-        raise SubmissionError(f"The image {source} cannot be read ({error}); write it again.") from error
-    if array.ndim != 2 or (kind is not None and array.dtype != kind):
-        wanted = f"{8 * np.dtype(kind).itemsize} bits" if kind else "one channel"
-        raise SubmissionError(f"The image {source} has {array.dtype} {array.shape}; it needs {wanted}, one channel.")
-    return array
 
 
 _FILES = {

@@ -15,21 +15,19 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..checks import MAX_SEED, whole
-from ..datasets.labels import NUM_CLASSES, VOID
+from ..checks import whole
 from ..errors import EmbeddingError
 from ..io import write_json
 from ..renamed import warn
 from .columns import PROJECTED, ROW_COLUMNS, Columns, Embeddings, checked, column_of
-from .embedder import MAX_DIM, PixelEmbedder, grid_pixels
+from .draw import choose_rows, draw_parameters, draw_rows
+from .embedder import MAX_DIM, PixelEmbedder
 from .levels import Level, level_of
 from .progress import claim, fingerprint, is_column, known_progress, new_progress, read_progress, write_progress
 
 if TYPE_CHECKING:
     from ..datasets.loading import Dataset
     from ..model.segmenter import Prediction, Segmenter
-
-MAX_ROWS = 10**12
 
 
 class EmbeddingStore:
@@ -230,11 +228,7 @@ class EmbeddingStore:
             raise EmbeddingError(f"The store {self.path} holds levels {self.levels}, not all of {wanted}.")
         chosen = np.arange(len(self))
         if n_per_class is not None:
-            n_per_class = whole("n_per_class", n_per_class, 0, MAX_ROWS, EmbeddingError)
-            label = self._column(self.parameters.get("per", "label"), chosen)
-            rng = np.random.default_rng(seed)
-            parts = [rng.permutation(np.flatnonzero(label == c))[:n_per_class] for c in range(NUM_CLASSES)]
-            chosen = np.sort(np.concatenate(parts))
+            chosen = choose_rows(self._column(self.parameters.get("per", "label"), chosen), n_per_class, seed)
         numbers, end = np.empty((len(chosen), sum(widths[level] for level in wanted)), np.float32), 0
         for level in wanted:
             start, end = end, end + widths[level]
@@ -298,24 +292,17 @@ def extract_embeddings(
     FileError
         If the disk is full or may not be written.
     """
-    if not len(dataset):
-        raise EmbeddingError(f"There are no images in {dataset.name}/{dataset.split}; nothing can be extracted.")
-    if per not in ("label", "predicted") or not 0 < oversampling < np.inf:
-        raise EmbeddingError(f"per={per!r} or oversampling={oversampling!r} is impossible; see extract_embeddings.")
-    n_per_class = whole("n_per_class", n_per_class, 1, MAX_ROWS, EmbeddingError)
-    seed = whole("seed", seed, 0, MAX_SEED, EmbeddingError)
-    share = max(1, int(np.ceil(oversampling * n_per_class / len(dataset))))
-    parameters = {
-        **embedder.parameters,
-        "checkpoint": segmenter.checkpoint.sha256,
-        "dataset": f"{dataset.name}/{dataset.split}",
-        "images": len(dataset),
-        "share": share,
-        "per": per,
-        "sample_seed": seed,
-    }
-    if segmenter.precision != "float32":
-        parameters["precision"] = segmenter.precision
+    parameters = draw_parameters(
+        dataset,
+        embedder,
+        checkpoint=segmenter.checkpoint.sha256,
+        precision=segmenter.precision,
+        n_per_class=n_per_class,
+        per=per,
+        oversampling=oversampling,
+        seed=seed,
+    )
+    share = parameters["share"]
 
     @lru_cache(maxsize=1)  # the first prediction tells the widths, too
     def predict(index: int) -> Prediction:
@@ -326,7 +313,7 @@ def extract_embeddings(
         done, hidden = len(store.names), not progress or store.is_complete
         for index in tqdm(range(done, len(dataset)), "extract", initial=done, total=len(dataset), disable=hidden):
             sample, rng = dataset[index], np.random.default_rng((seed, index))
-            store.append(sample.name, _draw(predict(index), sample.label(), embedder, share, per, rng))
+            store.append(sample.name, draw_rows(predict(index), sample.label(), embedder, share, per, rng))
         if not store.is_complete:
             store.finish()
     return store
@@ -345,28 +332,3 @@ def _columns(path: Path, progress: dict[str, Any], mode: Literal["r", "r+", "w"]
     columns = Columns(path / "rows.zarr", dict(progress["levels"]), mode)
     columns.check(progress["rows"], progress["complete"], progress["sums"])
     return columns
-
-
-def _draw(
-    prediction: Prediction,
-    label: np.ndarray | None,
-    embedder: PixelEmbedder,
-    share: int,
-    per: str,
-    rng: np.random.Generator,
-) -> dict[str, np.ndarray]:
-    """Rows of one image: whole pixels nearest to the centres of cells, with what the maps hold at these pixels."""
-    cells = np.floor(grid_pixels(prediction.logits.shape[1:], prediction.shape) + 0.5).astype(np.int32)
-    predicted = prediction.classes[cells[:, 0], cells[:, 1]]
-    classes = predicted if label is None else label[cells[:, 0], cells[:, 1]]
-    shared = np.where(classes == VOID, VOID, predicted) if per == "predicted" else classes
-    parts = [rng.permutation(np.flatnonzero(shared == c))[:share] for c in range(NUM_CLASSES)]
-    chosen = np.sort(np.concatenate(parts))
-    pixel = cells[chosen]
-    return {
-        "embeddings": embedder.transform(prediction, pixel),
-        "label": classes[chosen],
-        "predicted": predicted[chosen],
-        "confidence": prediction.confidence[pixel[:, 0], pixel[:, 1]],
-        "pixel": pixel,
-    }

@@ -16,6 +16,7 @@ from PIL import Image
 from iood_helpers.bravo import codec, submission
 from iood_helpers.bravo.codec import decode_prediction, decode_samples, encode_prediction, encode_samples
 from iood_helpers.bravo.ground_truth import pack_ground_truth
+from iood_helpers.bravo.maps import read_map
 from iood_helpers.bravo.metrics import bravo_metrics
 from iood_helpers.bravo.sampling import sample_pixels
 from iood_helpers.bravo.submission import (
@@ -360,7 +361,7 @@ def test_a_huge_image_is_refused_by_its_header(tmp_path):
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 9_000, 9_000, 8, 0, 0, 0, 0))
     with pytest.raises(SubmissionError, match="x.png has 9000 x 9000 pixels"):
-        submission._image(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""), "x.png")
+        read_map(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b""), "x.png")
 
 
 def test_the_check_finds_another_pixel(benchmark, tree):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # The package itself, what a fresh environment has, and vendor packages that pip adds where torch needs them.
-LEFT_OUT = re.compile(r"iood-helpers|pip|hypothesis|sortedcontainers|pytest-xdist|execnet|(nvidia|cuda)-.*|triton")
+LEFT_OUT = re.compile(r"iood-helpers|pip|hypothesis|pytest-xdist|execnet|(nvidia|cuda)-.*|triton")
 HEAD = """# The environment for conda users; the same versions as requirements.lock (`make lock` writes both).
 name: iood
 channels:

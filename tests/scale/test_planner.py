@@ -1,0 +1,83 @@
+"""The arithmetic of a plan on given timings, and what the command says; nothing is timed here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from iood_helpers.scale import planner
+from iood_helpers.scale.planner import OVERHEAD, Timings, Work, plan
+
+TIMINGS = Timings(
+    start=10.0,
+    extract=2.0,
+    calibrate=3.0,
+    refine=3.0,
+    score=0.5,
+    fit=100.0,
+    store_bytes=1e6,
+    tree_bytes=2e6,
+    worker_bytes=3 * 2**30,
+    fit_bytes=2**30,
+)
+WORK = Work(drawn=101, calibrated=4, tested=40)
+
+
+def steps(timings=TIMINGS, work=WORK, workers=(1, 4)):
+    return {step.name: step for step in plan(timings, work, workers)}
+
+
+def test_each_step_is_what_its_images_cost():
+    found = steps()
+    assert found["embeddings"].seconds == {1: 202.0, 4: 26 * 2.0}  # 101 images are 26 rounds of 4
+    assert found["predictions"].seconds == {1: 120.0, 4: 30.0}
+    assert found["metrics"].seconds == {1: 20.0, 4: 5.0}
+    assert found["calibration"].seconds == {1: 12.0, 4: 12.0}  # in one process
+    assert found["clusters"].seconds == {1: 100.0, 4: 100.0}
+    assert found["total"].seconds == {1: 464.0, 4: 10 + 52 + 100 + 12 + 30 + 5}
+    assert (found["embeddings"].disk, found["predictions"].disk, found["total"].disk) == (101e6, 80e6, 181e6)
+
+
+def test_the_scheduler_limits_what_many_workers_gain():
+    quick = dataclasses.replace(TIMINGS, score=0.001)
+    many = steps(quick, Work(0, 0, 10_000), (1, 100))["metrics"].seconds
+    assert many == {1: pytest.approx(10.0), 100: pytest.approx(10_000 * OVERHEAD)}
+
+
+def test_twice_the_images_cost_twice_the_time_and_disk():
+    one, two = steps(), steps(work=Work(202, 8, 80))
+    for name in ("embeddings", "calibration", "predictions", "metrics"):
+        assert two[name].seconds[1] == 2 * one[name].seconds[1] and two[name].disk == 2 * one[name].disk
+    assert two["clusters"] == one["clusters"] and two["start"] == one["start"]
+
+
+def test_a_plan_in_words():
+    text = planner.in_words(plan(dataclasses.replace(TIMINGS, fit=7200), WORK, (1, 4)), TIMINGS)
+    assert "1 worker " in text and "4 workers" in text
+    lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
+    assert lines["clusters"] == ["clusters", "2.0", "h", "2.0", "h"]
+    assert lines["embeddings"] == ["embeddings", "101", "3.4", "min", "52.0", "s", "96", "MiB"]
+    assert "3.0 GiB for each worker, 1.0 GiB for the vectors of the fit" in text
+
+
+def test_the_command_measures_and_writes(tmp_path, capsys):
+    options = ["--images", "2", "--workers", "1", "3", "--test-images", "900", "--json", str(tmp_path / "plan.json")]
+    small = [f"--set={name}={value}" for name, value in (("limit", 3), ("n_per_class", 60), ("n_shared", 20))]
+    assert planner.main(["mini", *options, *small, "--set=test_splits=[mini/synobjs]"]) == 0
+    assert "900" in capsys.readouterr().out
+    found = json.loads((tmp_path / "plan.json").read_text())
+    assert found["work"] == {"drawn": 6, "calibrated": 6, "tested": 900}
+    assert all(value > 0 for value in found["timings"].values())
+    total = found["steps"][-1]
+    assert total["seconds"]["3"] < total["seconds"]["1"]
+
+
+def test_what_cannot_be_planned_is_named(capsys, tmp_path):
+    assert planner.main(["minni"]) == 1
+    assert "Did you mean 'mini'?" in capsys.readouterr().err
+    assert planner.main(["mini", "--images", "0"]) == 1
+    assert "1 or more" in capsys.readouterr().err
+    assert planner.main(["cityscapes_bravo", f"--set=data_root={tmp_path}", "--set=checkpoint=nano"]) == 1
+    assert str(tmp_path) in capsys.readouterr().err
