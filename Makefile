@@ -36,7 +36,7 @@ test-fast: setup  ## what needs no notebook, no build and no crowd of processes
 	$(BIN)/python -m pytest -m "not slow"
 
 test-numbers: setup  ## the tests that compare numbers, on an emulated baseline processor with one thread
-	env $(BASELINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m numbers
+	env $(BASELINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "numbers and not (real_data and slow)"
 
 test-portable: setup  ## the whole suite on four emulated machines
 	env $(AVX2) OMP_NUM_THREADS=1 $(BIN)/python -m pytest
