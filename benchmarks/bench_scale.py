@@ -95,7 +95,9 @@ def in_a_process(images: int, workers: int) -> dict:
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode:
         raise SystemExit(f"{images} images on {workers} workers failed:\n{found.stderr[-3000:]}")
-    return json.loads(found.stdout.splitlines()[-1])
+    row = found.stdout.splitlines()[-1]
+    print(row, file=sys.stderr, flush=True)
+    return json.loads(row)
 
 
 def page(rows: list[dict], load: float) -> str:

@@ -24,7 +24,7 @@ _LOCK = RLock()
 
 @dataclass(frozen=True)
 class Network:
-    """How each process gets its network: arguments of :func:`~iood_helpers.load_segmenter`.
+    """How each process gets its network: arguments of :func:`.load_segmenter`.
 
     Attributes
     ----------

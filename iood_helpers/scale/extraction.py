@@ -41,7 +41,7 @@ def extract(
     progress: bool = True,
     **draw: Any,
 ) -> ShardedStore:
-    """Draw pixels of every class over all images of a split, as :func:`~iood_helpers.extract_embeddings` does.
+    """Draw pixels of every class over all images of a split, as :func:`.extract_embeddings` does.
 
     Each image is a task that reads it, predicts, and writes chunks of its own. Interrupted and started again, it goes
     on where it was. The rows are those of ``extract_embeddings``; to the last bit on the same processor with the same

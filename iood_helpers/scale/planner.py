@@ -173,10 +173,12 @@ def measure(parameters: Mapping[str, Any], images: int, counts: Work | None = No
     )
     with TemporaryDirectory() as folder:
         handful = _Handful(network, parameters, Path(folder), images)
-        extract, store_bytes = handful.extract(fit)
+        ways = [handful.extract(split) for split in (calibration, fit)]  # the last one is fitted
+        numbers = [len(calibration), len(fit)]
+        extract, store_bytes = (float(np.average(each, weights=numbers)) for each in zip(*ways, strict=True))
         fitting, fit_bytes = handful.fit(len(fit))
         calibrate = handful.calibrate()
-        refine, score, tree_bytes = handful.refine(tested[0])
+        refine, score, tree_bytes = handful.refine(tested)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Timings(start, extract, calibrate, refine, score, fitting, store_bytes, tree_bytes, peak, fit_bytes), work
 
@@ -192,18 +194,19 @@ class _Handful:
 
     def extract(self, dataset: Dataset) -> tuple[float, float]:
         """Seconds and bytes per image."""
+        from ..datasets.samples import Dataset
         from ..method.draw import draw_parameters
         from ..method.progress import fingerprint
         from .extraction import described, extract_image
         from .places import Place
         from .shards import ShardedStore
 
-        few = dataset[: self.images]
+        few = Dataset(dataset.name, dataset.split, dataset.root, _spread(dataset, self.images))
         checkpoint, precision, widths = described(self.network, self.raw)
         how = {"n_per_class": self.parameters["n_per_class"], "seed": self.parameters["seed"]}
         # the share of each image is that of the whole split
         drawn = draw_parameters(dataset, self.raw, checkpoint=checkpoint, precision=precision, **how)
-        place = Place.of(self.folder / "store")
+        place = Place.of(self.folder / dataset.split / "store")
         store = ShardedStore.open_or_create(place, widths, drawn, fingerprint(few))
         rows = {}
 
@@ -214,7 +217,7 @@ class _Handful:
         seconds = _each(one, len(few))
         store.commit(rows, complete=True)
         self.store, self.few = store, few
-        return seconds, _size(self.folder / "store") / len(few)
+        return seconds, _size(place.path or self.folder) / len(few)
 
     def fit(self, images: int) -> tuple[float, int]:
         """Seconds of the whole fit on so many images, and bytes of its vectors.
@@ -252,20 +255,30 @@ class _Handful:
         seconds = _seconds(lambda: calibrate_on_images(self.kmeans, self.network, self.few, self.embedder))
         return seconds / len(self.few)
 
-    def refine(self, dataset: Dataset) -> tuple[float, float, float]:
+    def refine(self, splits: Sequence[Dataset]) -> tuple[float, float, float]:
         """Seconds per image of refining and of counting, and bytes of predictions per image, for all rules."""
         from ..method.refinement import RULES
         from .refining import count_images, refine_image
 
-        few, tree = dataset[: self.images], self.folder / "tree"
+        tree, fitted = self.folder / "tree", (self.kmeans, self.embedder)
+        few = _spread([(sample, f"{data.name}/{data.split}") for data in splits for sample in data], self.images)
         rules = {"raw": None} | {name: rule() for name, rule in RULES.items()}
-        split = f"{dataset.name}/{dataset.split}"
-        fitted = self.kmeans, self.embedder
-        refine = _each(lambda index: refine_image(few[index], self.network, rules, *fitted, tree, split), len(few))
-        score = _each(
-            lambda index: [count_images(few[index : index + 1], tree / name, split) for name in rules], len(few)
-        )
-        return refine, score, _size(tree) / len(few)
+
+        def one(index: int) -> None:
+            sample, split = few[index]
+            refine_image(sample, self.network, rules, *fitted, tree, split)
+
+        def count(index: int) -> None:
+            sample, split = few[index]
+            for name in rules:
+                count_images([sample], tree / name, split)
+
+        return _each(one, len(few)), _each(count, len(few)), _size(tree) / len(few)
+
+
+def _spread(items: Sequence[Any], number: int) -> list[Any]:
+    """So many items, from the first one to the last one."""
+    return [items[index] for index in np.unique(np.linspace(0, len(items) - 1, number).astype(int))]
 
 
 def _each(work: Callable[[int], object], number: int) -> float:

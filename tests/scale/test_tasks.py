@@ -54,8 +54,9 @@ def test_what_the_caller_no_longer_wants_is_called_back(threads):
 @pytest.mark.parametrize("where", ["here", "dask"])
 def test_an_error_stops_or_is_skipped(where, threads):
     client, failures = threads if where == "dask" else None, []
-    with pytest.raises(DatasetError, match="three is damaged"):
-        list(run(fail_on_three, NUMBERS, client=client))
+    with pytest.raises(DatasetError, match="three is damaged") as raised:
+        list(run(fail_on_three, NUMBERS * 20, client=client))
+    assert nothing_is_kept(threads) and raised.tb  # though its frames are held
     done = dict(run(fail_on_three, NUMBERS, client=client, on_error="skip", failures=failures))
     assert sorted(done) == [0, 1, 2, 4, 5, 6, 7]
     assert [(f.index, f.name, f.reason) for f in failures] == [(3, "3", "three is damaged")]
