@@ -391,11 +391,10 @@ def test_check_reads_parts_folders_of_the_user_and_as_many_as_asked(tmp_path):
 
 
 def test_the_book_lists_every_data_set_and_its_splits():
-    cells = re.findall(r"^\| (`[^|]+) \|", (ROOT / "book/datasets.md").read_text(), re.MULTILINE)
-    named = {first.partition("/")[0]: names for names in cells for first in re.findall(r"`(\w[^`]*)`", names)[:1]}
-    assert set(named) == set(DATASETS)
+    entries = re.findall(r"^- (`.+)$", (ROOT / "book/datasets.md").read_text(), re.MULTILINE)
+    assert {entry[1:].partition("/")[0] for entry in entries} == set(DATASETS)
     for name in set(DATASETS) - {"mini", "bravo", "masks"}:
-        text = " ".join(cell for cell in cells if cell.startswith(f"`{name}/"))
+        text = " ".join(entry for entry in entries if entry.startswith(f"`{name}/"))
         for split in set(DATASETS[name]) - set(VIRTUAL):
             assert f"/{split}`" in text or "/" in split, (name, split)
 
