@@ -317,6 +317,7 @@ def test_what_the_chapter_says_of_the_scenes_holds(scenes):
     assert (scenes["large"]["kinds"] == 2).mean() > 5 * (scenes["dog"]["kinds"] == 2).mean()
     night = scenes["night"]
     assert (night["distance"] > 100).mean() == pytest.approx(0.75, abs=0.02)
+    assert (night["distance"][night["classes"] != 0] > 100).mean() > 0.95
     right, wrong = night["kinds"] == 0, night["kinds"] == 1
     order = [
         auroc(*(histogram(levels_after(night, rule), kind) for kind in (right, wrong)))
