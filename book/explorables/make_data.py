@@ -1,4 +1,4 @@
-"""Make ``book/_static/explorables/scenes.js``: what the pages that one can touch need of a few shipped scenes.
+"""Make ``book/extra/explorables/scenes.js``: what the pages that one can touch need of a few shipped scenes.
 
 python book/explorables/make_data.py [--out FILE]
 
@@ -27,7 +27,7 @@ from iood_helpers.io import write_atomically
 from iood_helpers.method.calibration import log_odds
 from iood_helpers.method.refinement import novelty_map
 
-OUT = Path(__file__).resolve().parent.parent / "_static" / "explorables" / "scenes.js"
+OUT = Path(__file__).resolve().parent.parent / "extra" / "explorables" / "scenes.js"
 MODEL = "nano"
 STEP = 2
 LOWEST, LEVELS = -50, 181

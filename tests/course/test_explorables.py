@@ -24,7 +24,7 @@ from iood_helpers.checks import LEVELS as CONFIDENCE_LEVELS
 from iood_helpers.datasets.labels import CLASS_NAMES, PALETTE
 
 BOOK = ROOT / "book"
-STATIC = BOOK / "_static" / "explorables"
+STATIC = BOOK / "extra" / "explorables"
 PREFIX, SUFFIX = "ioodExplorables.receive(", ");\n"
 MAPS = ("odds", "distance", "classes", "kinds")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -37,8 +37,12 @@ CASES = [
 FORMULAS = [("sphere", 2.5, 0.1), ("fog", 0.0, 0.1), ("night", 5.0, 0.02), ("usual", 1.25, 0.5)]
 TINTS = {"tp": (0, 200, 255), "fp": (255, 150, 0), "fn": (255, 40, 200)}
 DRIVER = """
-const until = (root, start) => new Promise((done) => {
-  const look = () => root.dataset.ready && root.dataset.ready.startsWith(start) ? done() : setTimeout(look, 5);
+const until = (root, start) => new Promise((done, refuse) => {
+  const look = () => {
+    if (root.textContent.startsWith("This figure could not")) refuse(root.textContent);
+    else if (root.dataset.ready && root.dataset.ready.startsWith(start)) done();
+    else setTimeout(look, 5);
+  };
   look();
 });
 const numbers = (root) => Object.fromEntries([...root.querySelectorAll("[data-number]")].map(
@@ -313,6 +317,7 @@ def test_what_the_chapter_says_of_the_scenes_holds(scenes):
     assert (scenes["large"]["kinds"] == 2).mean() > 5 * (scenes["dog"]["kinds"] == 2).mean()
     night = scenes["night"]
     assert (night["distance"] > 100).mean() == pytest.approx(0.75, abs=0.02)
+    assert (night["distance"][night["classes"] != 0] > 100).mean() > 0.95
     right, wrong = night["kinds"] == 0, night["kinds"] == 1
     order = [
         auroc(*(histogram(levels_after(night, rule), kind) for kind in (right, wrong)))

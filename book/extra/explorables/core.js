@@ -69,8 +69,11 @@ window.ioodExplorables = (() => {
       const names = ["odds", "distance", "classes", "kinds"];
       const maps = await Promise.all(names.map((name) => decode(scene[name], data.rows, data.columns)));
       const picture = new Image();
-      picture.src = scene.image;
-      await picture.decode();
+      await new Promise((done, refuse) => {
+        picture.onload = done;
+        picture.onerror = () => refuse(new Error("its picture is damaged"));
+        picture.src = scene.image;
+      });
       scene.maps = { picture, ...Object.fromEntries(names.map((name, i) => [name, maps[i]])) };
     }
     return scene.maps;

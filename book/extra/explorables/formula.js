@@ -4,7 +4,7 @@ ioodExplorables.register("formula", (root, data) => {
   const iood = ioodExplorables;
   const { make } = iood;
   const scenes = data.scenes.filter((scene) => scene.pages.includes("formula"));
-  const START = { sphere: [75, 51], fog: [184, 5], night: [60, 80], usual: [31, 69] }; // pixels worth looking at
+  const START = { sphere: [75, 51], fog: [90, 49], night: [98, 60], usual: [29, 66] }; // pixels worth looking at
   // Cividis, dark (unsure) to bright (sure); a step between two of these colors is linear.
   const SCALE = [[0, 34, 78], [18, 53, 112], [59, 73, 108], [87, 93, 109], [112, 113, 115],
     [138, 134, 120], [165, 156, 116], [195, 179, 105], [225, 204, 85], [254, 232, 56]];
