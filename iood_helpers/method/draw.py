@@ -29,10 +29,10 @@ def draw_parameters(
     oversampling: float = 4.0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """What a store is made with, as plain values; parameters as of :func:`extract_embeddings`.
+    """What a store is made with, as plain values; parameters as of ``extract_embeddings``.
 
     ``"share"`` is the number of pixels that each image gives of each class. Raises EmbeddingError as
-    :func:`extract_embeddings` does, for impossible values.
+    ``extract_embeddings`` does, for impossible values.
     """
     if not len(dataset):
         raise EmbeddingError(f"There are no images in {dataset.name}/{dataset.split}; nothing can be extracted.")
@@ -67,10 +67,10 @@ def draw_rows(
     per: str,
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Rows of one image, as :meth:`EmbeddingStore.append` takes them.
+    """Rows of one image, as ``EmbeddingStore.append`` takes them.
 
     Drawn are whole pixels nearest to the centres of cells; ``label`` is (H, W) uint8 or None, the rest as for
-    :func:`extract_embeddings`.
+    ``extract_embeddings``.
     """
     cells = np.floor(grid_pixels(prediction.logits.shape[1:], prediction.shape) + 0.5).astype(np.int32)
     predicted = prediction.classes[cells[:, 0], cells[:, 1]]
