@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal
@@ -98,7 +98,8 @@ def run(
     if in_flight is not None and in_flight < 1:
         raise ScaleError(f"At least one task has to be under way, not in_flight={in_flight!r}.")
     done = _here(function, items, shared) if client is None else _on_dask(function, items, client, shared, in_flight)
-    with tqdm(total=len(items), desc=what, disable=what is None) as bar:
+    # closed, or a traceback that somebody keeps would keep tasks under way
+    with closing(done), tqdm(total=len(items), desc=what, disable=what is None) as bar:
         for index, result, error in done:
             bar.update()
             if error is None:
@@ -129,7 +130,7 @@ def name_of(item: Any) -> str:
 Done = tuple[int, Any, BaseException | None]
 
 
-def _here(function: Callable[..., Any], items: Sequence[Any], shared: Sequence[Any]) -> Iterator[Done]:
+def _here(function: Callable[..., Any], items: Sequence[Any], shared: Sequence[Any]) -> Generator[Done, None, None]:
     for index, item in enumerate(items):
         try:
             result = function(item, *shared)
@@ -141,7 +142,7 @@ def _here(function: Callable[..., Any], items: Sequence[Any], shared: Sequence[A
 
 def _on_dask(
     function: Callable[..., Any], items: Sequence[Any], client: Any, shared: Sequence[Any], in_flight: int | None
-) -> Iterator[Done]:
+) -> Generator[Done, None, None]:
     # Tasks that give back what they were sent, and no scattered data: lost with its worker, it is made again.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
@@ -169,7 +170,7 @@ def _flow(
     client: Any,
     sent: Sequence[Any],
     in_flight: int | None,
-) -> Iterator[Done]:
+) -> Generator[Done, None, None]:
     """Results as they come; whatever is under way when the caller stops is called back."""
     from distributed import as_completed
 

@@ -61,3 +61,10 @@ def fitted(single):
     embedder = PixelEmbedder(LEVELS, standardize=True).fit(rows.embeddings)
     x = embedder.apply(rows.embeddings)
     return embedder, ClassKMeans(4, random_state=1).fit(x, rows.label).calibrate(x, rows.predicted)
+
+
+def pytest_collection_modifyitems(items):
+    """What needs worker processes is slow; the rest shows the same steps in one process."""
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)

@@ -70,12 +70,11 @@ def dataset_names(dataset):
 
 
 def doomed(dataset, embedder, path):
-    """Extract in a process that holds its scheduler and its worker, too; everything is counted at once."""
+    """Extract in a process with a scheduler and a worker of its own; everything is counted at once."""
     from distributed import LocalCluster
 
     extraction.SECONDS_BETWEEN_COMMITS = 0
-    options = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
-    with LocalCluster(**options) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster:
         extract(Network(), dataset, embedder, path, client=cluster, in_flight=1, progress=False, **DRAW)
 
 

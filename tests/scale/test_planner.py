@@ -62,6 +62,7 @@ def test_a_plan_in_words():
     assert "3.0 GiB for each worker, 1.0 GiB for the vectors of the fit" in text
 
 
+@pytest.mark.slow
 def test_the_command_measures_and_writes(tmp_path, capsys):
     options = ["--images", "2", "--workers", "1", "3", "--test-images", "900", "--json", str(tmp_path / "plan.json")]
     small = [f"--set={name}={value}" for name, value in (("limit", 3), ("n_per_class", 60), ("n_shared", 20))]

@@ -74,6 +74,7 @@ def test_a_scheduler_that_is_gone_is_named():
             list(results)
 
 
+@pytest.mark.slow
 def test_an_item_that_ends_its_workers_is_told_from_those_beside_it(tmp_path):
     """Number 1 ends its worker once, number 3 always."""
     settings = {"distributed.scheduler.allowed-failures": 0}
