@@ -87,6 +87,8 @@ async function tinted(root, key) {
       found.thresholds[found.thresholds.length - 1].fprAt95 = numbers(first).fpr;
     }
   }
+  found.early = second.dataset.ready !== undefined;
+  second.scrollIntoView();
   await until(second, "");
   const [strength, width] = second.querySelectorAll("input");
   for (const [key, s, w] of FORMULAS) {
@@ -163,7 +165,7 @@ class Harness(BaseHTTPRequestHandler):
         constants = {"CASES": CASES, "FORMULAS": FORMULAS, "TINTS": TINTS}
         page = (
             '<!doctype html><meta charset="utf-8"><div data-explorable="threshold"></div>'
-            f'<div data-explorable="formula"></div>{scripts}<script>'
+            f'<div style="height: 9000px"></div><div data-explorable="formula"></div>{scripts}<script>'
             + "".join(f"const {constant} = {json.dumps(value)};" for constant, value in constants.items())
             + f"{DRIVER}</script>"
         )
@@ -199,13 +201,17 @@ def shown(tmp_path_factory):
         command.append(f"http://127.0.0.1:{server.server_port}/")
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            found = server.found.get(timeout=120)
+            found = server.found.get(timeout=60)
         finally:
             process.terminate()
             process.wait()
             server.shutdown()
     assert "error" not in found, found["error"]
     return found
+
+
+def test_an_explorable_waits_until_it_is_scrolled_to(shown):
+    assert not shown["early"]
 
 
 def test_data_is_small_and_in_range(content, scenes):

@@ -4,7 +4,7 @@
 window.ioodExplorables = (() => {
   "use strict";
   const here = document.currentScript.src.replace(/[^/]*$/, "");
-  const builders = {};
+  const AHEAD = 400; // pixels below the window where loading begins
   let data = null;
 
   // ---- the data file: a script, since a page that is opened as a file may not fetch others
@@ -31,15 +31,19 @@ window.ioodExplorables = (() => {
   }
 
   function register(name, build) {
-    builders[name] = build;
+    const fill = (root) => load().then((content) => build(root, content)).catch((error) => {
+      root.textContent = `This figure could not be drawn in this browser (${error.message}).`;
+    });
     const start = () => document.querySelectorAll(`[data-explorable="${name}"]`).forEach((root) => {
+      if (root.getBoundingClientRect().top < window.innerHeight + AHEAD) { // seen at once
+        fill(root);
+        return;
+      }
       const seen = new IntersectionObserver((entries) => {
         if (!entries.some((entry) => entry.isIntersecting)) return;
         seen.disconnect();
-        load().then((content) => build(root, content)).catch((error) => {
-          root.textContent = `This figure could not be drawn in this browser (${error.message}).`;
-        });
-      }, { rootMargin: "400px" });
+        fill(root);
+      }, { rootMargin: `${AHEAD}px` });
       seen.observe(root);
     });
     if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
@@ -49,8 +53,9 @@ window.ioodExplorables = (() => {
   /* A map as make_data.py encodes it: base64, deflated differences from what three neighbors let expect. */
   async function decode(text, rows, columns) {
     const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-    const values = new Uint8Array(await new Response(stream).arrayBuffer());
+    const inflate = new DecompressionStream("deflate"), writer = inflate.writable.getWriter();
+    Promise.all([writer.write(packed), writer.close()]).catch(() => {}); // reading fails, too, and says so
+    const values = new Uint8Array(await new Response(inflate.readable).arrayBuffer());
     for (let y = 0, i = 0; y < rows; y++) {
       for (let x = 0; x < columns; x++, i++) {
         const left = x ? values[i - 1] : 0;
