@@ -24,7 +24,7 @@ BELOW = {
     "bravo": {"errors", "io", "compiled", "datasets", "checks"},
     "anomaly": {"errors", "datasets", "checks", "bravo"},
     "course": {"errors", "io", "renamed", "datasets", "model", "method", "detectors", "bravo", "anomaly"},
-    "command": {"errors", "io", "datasets", "checks", "model", "method", "bravo", "course"},
+    "command": {"errors", "io", "datasets", "checks", "model", "method", "bravo", "course", "scale"},
     "scale": {"errors", "io", "datasets", "model", "method", "bravo", "course"},
 }
 """Rooms and modules at the top, and those that each may import from: nothing above it, nothing beside it."""

@@ -65,6 +65,13 @@ def _checkpoint(parser: Parser) -> None:
     parser.set_defaults(execute=conversion.execute)
 
 
+def _plan(parser: Parser) -> None:
+    from ..scale import planner
+
+    planner.add_arguments(parser)
+    parser.set_defaults(execute=planner.execute)
+
+
 def _completion(parser: Parser) -> None:
     import shtab
 
@@ -78,6 +85,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "run": ("run the notebooks of a profile", _run),
     "encode": ("pack predictions into a submission file", partial(_submission, "encode")),
     "evaluate": ("metrics of a submission file", partial(_submission, "evaluate")),
+    "plan": ("hours, disk and memory that a profile will take, here and on more machines", _plan),
     "check": ("what of a data set is there", _check),
     "checkpoint": ("what is in a checkpoint, or the same as safetensors", _checkpoint),
     "completion": ('what a shell needs to complete commands: eval "$(iood completion bash)"', _completion),

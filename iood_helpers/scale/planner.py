@@ -332,9 +332,8 @@ def _bytes(number: float) -> str:
     return f"{number / 2**20:.0f} MiB" if number else ""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m iood_helpers.plan", description=__doc__.split("\n\n")[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
     parser.add_argument("profile", help="name of a parameter file, as for iood_helpers.run")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter")
     parser.add_argument("--images", type=int, default=5, help="how many images to time (default: %(default)s)")
@@ -343,15 +342,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--train-images", type=int, default=0, help="plan for so many images to draw pixels from")
     parser.add_argument("--test-images", type=int, default=0, help="plan for so many images to predict")
     parser.add_argument("--json", type=Path, help="write what was measured, and the plan, to this file")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m iood_helpers.plan", description=__doc__.split("\n\n")[0])
+    add_arguments(parser)
     try:
-        _execute(parser.parse_args(arguments))
+        execute(parser.parse_args(arguments))
     except IoodError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _execute(args: argparse.Namespace) -> None:
+def execute(args: argparse.Namespace) -> None:
+    """Run the command."""
     import torch
 
     try:
