@@ -17,7 +17,8 @@ FOLDER = ROOT / "benchmarks"
 
 
 def test_every_script_is_run():
-    assert {path.stem for path in FOLDER.glob("bench_*.py")} | {"cost_model"} == set(benchmarks.SCRIPTS)
+    alone = {"bench_scale"}  # takes long, and writes a table of its own
+    assert {path.stem for path in FOLDER.glob("bench_*.py")} - alone | {"cost_model"} == set(benchmarks.SCRIPTS)
 
 
 def test_lines_become_tables():
