@@ -39,8 +39,9 @@ class SurplusRule:
     Attributes
     ----------
     bound : float, default=5.0
-        Largest penalty, in units of log-odds, positive. 5 on the rendered scenes, 20 on photographs: the largest that
-        costs at most 0.005 of the semantic mean on in-distribution images of a development split.
+        Largest penalty, in units of log-odds, positive. 5 on the rendered scenes: the largest that costs at most 0.005
+        of the semantic mean on development scenes. 20 on photographs: none cost anything on CamVid's validation frames,
+        and beyond it nothing changes.
     alpha : float, default=0.01
         The mask holds pixels farther than all but this share of a Gaussian with the mean and standard deviation of the
         calibration images' cells, 0..1.
