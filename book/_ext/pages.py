@@ -30,6 +30,7 @@ NEEDED_WITH = {
     "sphinx-design": "sd-",
     "design-tabs": "sd-tab",
     "figures.js": "iood-figure",
+    "explorables.css": "iood-explorable",
 }
 """Scripts and styles that matter only to pages in whose text a word occurs."""
 
@@ -54,6 +55,28 @@ def lighten(app: Sphinx, pagename: str, templatename: str, context: dict, doctre
                 inline = getattr(asset, "attributes", {}).get("body")
                 kept.setdefault((str(getattr(asset, "filename", asset)), inline), asset)
         context[kind] = list(kept.values())
+
+
+def touch(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None) -> None:
+    """Give figures to touch their scripts, and put their data into files, which load when one scrolls to them."""
+    body = context.get("body", "")
+    names = dict.fromkeys(re.findall(r'data-explorable="(\w+)"', body))
+    if not names:
+        return
+    counter = itertools.count(1)
+
+    def keep(found: re.Match) -> str:
+        source = f"{pagename.rpartition('/')[2]}-{next(counter)}"
+        folder = Path(app.outdir) / "explorables"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{source}.js").write_text(f'ioodExplorables.receive("{source}", {found["data"]});\n')
+        return f'{found["start"]} data-source="{source}">{found["text"]}'
+
+    data = r'<script type="application/json">(?P<data>[^<]*)</script>'
+    body = re.sub(rf'(?P<start><div class="iood-explorable"[^>]*)>(?P<text><p>[^<]*</p>){data}', keep, body)
+    address = context["pathto"]
+    scripts = (f'<script defer src="{address(f"explorables/{name}.js", 1)}"></script>' for name in ("core", *names))
+    context["body"] = body + "".join(scripts)
 
 
 def describe(app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None) -> None:
@@ -151,6 +174,7 @@ def setup(app: Sphinx) -> dict:
     app.add_config_value("comments_config", {}, "html")  # jupyter-book sets it; the extension it is for is not loaded
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.connect("config-inited", link_repository)
+    app.connect("html-page-context", touch, priority=800)
     app.connect("html-page-context", lighten, priority=900)
     app.connect("html-page-context", describe, priority=900)
     app.connect("build-finished", shrink_styles)

@@ -4,24 +4,21 @@ python book/explorables/make_data.py [--out FILE]
 
 Every second pixel of every second row: the log-odds of the network's confidence in tenths, the distance d of the
 calibrated rule in hundredths, the predicted class, and whether the pixel is right, wrong, unknown or void. Maps are
-predicted from their neighbors, deflated, and written in base64; ``decode`` in ``metrics.js`` is the way back.
+encoded by :mod:`iood_helpers.course.explorables`.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
-import io
 import json
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from iood_helpers import load_dataset, load_segmenter
 from iood_helpers.command.pipeline import Statistics, default_statistics
+from iood_helpers.course.explorables import encode_map, jpeg_uri
 from iood_helpers.datasets.labels import CLASS_NAMES, VOID
 from iood_helpers.io import write_atomically
 from iood_helpers.method.calibration import log_odds
@@ -78,33 +75,11 @@ def maps(scene: Scene, segmenter: Any, statistics: Statistics) -> dict[str, np.n
     return {name: values[::STEP, ::STEP].astype(np.uint8) for name, values in full.items()} | {"image": sample.image()}
 
 
-def predicted(values: np.ndarray) -> np.ndarray:
-    """What left, upper and upper left neighbor let expect (the median edge detector of LOCO-I), (H, W) int64."""
-    padded = np.pad(values.astype(np.int64), ((1, 0), (1, 0)))
-    left, up, corner = padded[1:, :-1], padded[:-1, 1:], padded[:-1, :-1]
-    low, high = np.minimum(left, up), np.maximum(left, up)
-    return np.where(corner >= high, low, np.where(corner <= low, high, left + up - corner))
-
-
-def encode(values: np.ndarray) -> str:
-    """A map (H, W) uint8 as text."""
-    residual = (values.astype(np.int64) - predicted(values)).astype(np.uint8)  # modulo 256
-    return base64.b64encode(zlib.compress(residual.tobytes(), 9)).decode()
-
-
-def jpeg(image: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
-    """An image as JPEG."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality, optimize=True)
-    return buffer.getvalue()
-
-
 def entry(scene: Scene, found: dict[str, np.ndarray]) -> dict[str, Any]:
     """What the file says of one scene."""
-    picture = base64.b64encode(jpeg(found["image"])).decode()
-    encoded = {name: encode(values) for name, values in found.items() if name != "image"}
+    encoded = {name: encode_map(values) for name, values in found.items() if name != "image"}
     about = {"key": scene.key, "title": scene.title, "pages": list(scene.pages)}
-    return about | {"image": f"data:image/jpeg;base64,{picture}"} | encoded
+    return about | {"image": jpeg_uri(found["image"], JPEG_QUALITY)} | encoded
 
 
 def main() -> None:
@@ -120,7 +95,7 @@ def main() -> None:
     rows, columns = found["odds"].shape
     content = {"rows": rows, "columns": columns, "lowest": LOWEST, "levels": LEVELS}
     content |= {"names": list(CLASS_NAMES), "scenes": scenes}
-    text = f"ioodExplorables.receive({json.dumps(content, separators=(',', ':'))});\n"
+    text = f"ioodExplorables.receive({json.dumps('scenes')}, {json.dumps(content, separators=(',', ':'))});\n"
     print(write_atomically(out, lambda temporary: temporary.write_text(text)), f"{len(text) / 1e3:.0f} kB")
 
 

@@ -11,6 +11,7 @@ from .artifacts import (
     write_metrics,
 )
 from .display import glue, image_slider, show, show_images, show_table
+from .explorables import show_explorable
 
 __all__ = [
     "artifact",
@@ -22,6 +23,7 @@ __all__ = [
     "run_folder",
     "scene_to_show",
     "show",
+    "show_explorable",
     "show_images",
     "show_table",
     "with_unknown_objects",

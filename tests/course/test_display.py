@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from iood_helpers.course import display, glue
+from iood_helpers.course import display, explorables, glue
 
 PREFIX = "application/papermill.record/"
 
@@ -63,3 +63,29 @@ def test_a_figure_in_the_book_is_data_in_its_place(monkeypatch):
     data = json.loads(re.search(r'<script type="application/json">(.*)</script>', shown[0], re.S)[1])
     assert data["data"][0]["hovertext"][0] == "</script>" and data["layout"]["height"] == 321
     assert [re.search(r'data-bundle="(\w+)"', page)[1] for page in shown] == ["basic", "gl3d"]
+
+
+def test_explorable_stands_alone_in_a_notebook_and_is_light_in_the_book(monkeypatch):
+    shown = []
+    monkeypatch.setattr(explorables, "display", lambda thing: shown.append(thing.data))
+    content = {"text": "</script><b>", "n": [1, 2]}
+    monkeypatch.delenv("IOOD_BOOK", raising=False)
+    explorables.show_explorable("threshold", content, text="Drag <it>.")
+    explorables.show_explorable("threshold", text="Drag it.")
+    monkeypatch.setenv("IOOD_BOOK", "1")
+    explorables.show_explorable("threshold", content, text="Drag <it>.")
+    alone, scenes, book = shown
+    data = re.search(r'<script type="application/json">([^<]*)</script>', book)[1]
+    assert json.loads(data) == content and "Drag &lt;it&gt;." in book and book.count("</script>") == 1
+    assert alone.startswith(book) and "<style>" in alone and 'register("threshold"' in alone
+    assert alone.count("</script>") == 3 and 'receive("scenes"' not in alone
+    assert 'receive("scenes"' in scenes and "application/json" not in scenes.partition("<style>")[0]
+
+
+def test_explorable_says_what_is_missing_outside_of_the_repository(monkeypatch, tmp_path):
+    shown = []
+    monkeypatch.setattr(explorables, "display", lambda thing: shown.append(thing.data))
+    monkeypatch.setattr(explorables, "SCRIPTS", tmp_path)
+    monkeypatch.delenv("IOOD_BOOK", raising=False)
+    explorables.show_explorable("threshold", {}, text="Drag it.")
+    assert "core.js is missing" in shown[0]

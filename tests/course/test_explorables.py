@@ -21,11 +21,12 @@ from PIL import Image
 
 from iood_helpers.bravo.histograms import auroc, bin_sums, calibration_error, ood_ranking
 from iood_helpers.checks import LEVELS as CONFIDENCE_LEVELS
+from iood_helpers.course.explorables import encode_map
 from iood_helpers.datasets.labels import CLASS_NAMES, PALETTE
 
 BOOK = ROOT / "book"
 STATIC = BOOK / "extra" / "explorables"
-PREFIX, SUFFIX = "ioodExplorables.receive(", ");\n"
+PREFIX, SUFFIX = 'ioodExplorables.receive("scenes", ', ");\n"
 MAPS = ("odds", "distance", "classes", "kinds")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CASES = [
@@ -53,7 +54,7 @@ window.onerror = fail;
 window.onunhandledrejection = (event) => fail(event.reason);
 const receive = ioodExplorables.receive;
 let scenes;
-ioodExplorables.receive = (content) => { scenes = content.scenes; receive(content); };
+ioodExplorables.receive = (source, content) => { scenes = content.scenes; receive(source, content); };
 /* How many pixels of the picture are tinted in which color: 0.7 of it over the scene. */
 async function tinted(root, key) {
   const canvas = root.querySelector("canvas"), plain = document.createElement("canvas"), picture = new Image();
@@ -110,7 +111,7 @@ async function tinted(root, key) {
 
 
 def decode(text, rows, columns):
-    """The map (rows, columns) that ``make_data.encode`` has written."""
+    """The map (rows, columns) that ``encode_map`` has written."""
     residual = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).reshape(rows, columns).tolist()
     padded = [[0] * (columns + 1) for _ in range(rows + 1)]
     for y in range(1, rows + 1):
@@ -248,7 +249,7 @@ def test_a_scene_made_anew_is_the_shipped_one(scenes):
 
 def test_encoding_is_undone_by_decoding():
     values = np.random.default_rng(0).integers(0, 256, (7, 11)).astype(np.uint8)
-    assert (decode(make_data.encode(values), 7, 11) == values).all()
+    assert (decode(encode_map(values), 7, 11) == values).all()
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ ALLOWED = {
 }
 """Decimals and percentages that may be typed, by notebook: settings and what others published, nothing measured."""
 
-FOLDED = ("show(", "show_images(", "show_table(", "image_slider(", "write_metrics(")
+FOLDED = ("show(", "show_explorable(", "show_images(", "show_table(", "image_slider(", "write_metrics(")
 AVOIDED = r"strange(?:r|rs)?|held|held-out|rivals?|doubts?|pays|judge[ds]?|ordinary|enlarg\w+"
 """Words for which CONTRIBUTING.md has others."""
 

@@ -14,6 +14,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
 STAND_IN = "https://github.com/some-one/some-course"
+KERNEL = {"name": "python3", "display_name": "Python", "language": "python"}
+EXPLORABLE = '<div class="iood-explorable" data-explorable="drag"><p>Drag it.</p>'
 INDEX = """# Book
 
 A `"first"` & <paragraph>.
@@ -26,8 +28,13 @@ notebooks/step
 
 def built(folder):
     """Pages of a small book, by name."""
-    notebook = {"cells": [], "metadata": {"kernelspec": {"name": "python3"}}, "nbformat": 4, "nbformat_minor": 5}
-    notebook["cells"] = [{"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# Step\n\nWhat $x^2$ is."}]
+    notebook = {"cells": [], "metadata": {"kernelspec": KERNEL}, "nbformat": 4, "nbformat_minor": 5}
+    touched = {"text/html": [f'{EXPLORABLE}<script type="application/json">{{"n":1}}</script></div>{EXPLORABLE}</div>']}
+    output = {"output_type": "display_data", "metadata": {}, "data": touched}
+    notebook["cells"] = [
+        {"cell_type": "markdown", "id": "a", "metadata": {}, "source": "# Step\n\nWhat $x^2$ is."},
+        {"cell_type": "code", "id": "b", "metadata": {}, "source": "drag()", "execution_count": 1, "outputs": [output]},
+    ]
     source, target = folder / "source", folder / "html"
     (source / "notebooks").mkdir(parents=True)
     (source / "index.md").write_text(INDEX)
@@ -92,6 +99,15 @@ def test_a_page_gets_the_scripts_it_needs(small):
     assert "copybutton" not in small[0]["index"] and "fontawesome.js" not in small[0]["index"]
     assert "mystnb" not in small[0]["index"]
     assert "searchtools.js" in small[0]["search"] and "searchtools.js" not in small[0]["index"]
+
+
+def test_data_of_figures_to_touch_is_a_file_of_its_own(small):
+    page, folder = small[0]["step"], small[1]
+    scripts = re.findall(r'<script defer src="([^"]*explorables/[^"]*)">', page)
+    assert scripts == ["../explorables/core.js", "../explorables/drag.js"] and '"n":1' not in page
+    assert re.findall('data-explorable="drag"(.*?)>', page) == [' data-source="step-1"', ""]
+    assert (folder / "explorables" / "step-1.js").read_text() == 'ioodExplorables.receive("step-1", {"n":1});\n'
+    assert "explorables" not in small[0]["index"]
 
 
 @pytest.mark.parametrize("bundle", ["basic", "gl3d"])

@@ -1,39 +1,49 @@
 /* What the explorables share: loading the data when a page is scrolled to them, decoding it, metrics, small drawings.
  *
- * An explorable is <div class="iood-explorable" data-explorable="NAME">; the script NAME.js registers what fills it. */
+ * An explorable is <div class="iood-explorable" data-explorable="NAME">; the script NAME.js registers what fills it. Its
+ * data is JSON in a <script type="application/json"> inside of it, or the file data-source.js beside this script. */
 window.ioodExplorables = (() => {
   "use strict";
-  const here = document.currentScript.src.replace(/[^/]*$/, "");
+  const here = document.currentScript && document.currentScript.src.replace(/[^/]*$/, "");
   const AHEAD = 400; // pixels below the window where loading begins
-  let data = null;
+  const files = {}; // by name: a promise of the content, and what keeps it
 
-  // ---- the data file: a script, since a page that is opened as a file may not fetch others
+  // ---- a data file is a script, since a page that is opened as a file may not fetch others
 
-  let resolve;
-  const received = new Promise((done) => { resolve = done; });
-
-  function receive(content) {
-    data = content;
-    resolve(data);
+  function file(source) {
+    if (!files[source]) {
+      files[source] = {};
+      files[source].content = new Promise((resolve, reject) => Object.assign(files[source], { resolve, reject }));
+    }
+    return files[source];
   }
 
-  function load() {
-    if (!document.querySelector("script[data-iood-scenes]")) {
+  /* Called by the data file itself. */
+  function receive(source, content) {
+    file(source).resolve(content);
+  }
+
+  async function load(root) {
+    const inside = root.querySelector('script[type="application/json"]');
+    if (inside) return JSON.parse(inside.textContent);
+    const source = root.dataset.source || "scenes";
+    if (!files[source]) {
       const script = document.createElement("script");
-      script.src = here + "scenes.js";
-      script.dataset.ioodScenes = "";
-      script.onerror = () => document.querySelectorAll(".iood-explorable").forEach((root) => {
-        root.textContent = "The data of this figure could not be loaded.";
-      });
+      script.src = `${here}${source}.js`;
+      script.onerror = () => file(source).reject(new Error("its data could not be loaded"));
       document.head.append(script);
     }
-    return received;
+    return file(source).content;
   }
 
   function register(name, build) {
-    const fill = (root) => load().then((content) => build(root, content)).catch((error) => {
-      root.textContent = `This figure could not be drawn in this browser (${error.message}).`;
-    });
+    const fill = (root) => {
+      if (root.dataset.filled) return; // a notebook brings the scripts with every figure
+      root.dataset.filled = "yes";
+      load(root).then((content) => build(root, content)).catch((error) => {
+        root.textContent = `This figure could not be drawn in this browser (${error.message}).`;
+      });
+    };
     const start = () => document.querySelectorAll(`[data-explorable="${name}"]`).forEach((root) => {
       if (root.getBoundingClientRect().top < window.innerHeight + AHEAD) { // seen at once
         fill(root);
@@ -68,17 +78,22 @@ window.ioodExplorables = (() => {
     return values;
   }
 
-  /* A scene with its maps and its picture, decoded once. */
-  async function open(scene) {
+  /* A picture from a data: address. */
+  async function image(source) {
+    const picture = new Image();
+    await new Promise((done, refuse) => {
+      picture.onload = done;
+      picture.onerror = () => refuse(new Error("its picture is damaged"));
+      picture.src = source;
+    });
+    return picture;
+  }
+
+  /* A scene with its maps and its picture, decoded once; `data` is what holds it. */
+  async function open(scene, data, names = ["odds", "distance", "classes", "kinds"]) {
     if (!scene.maps) {
-      const names = ["odds", "distance", "classes", "kinds"];
       const maps = await Promise.all(names.map((name) => decode(scene[name], data.rows, data.columns)));
-      const picture = new Image();
-      await new Promise((done, refuse) => {
-        picture.onload = done;
-        picture.onerror = () => refuse(new Error("its picture is damaged"));
-        picture.src = scene.image;
-      });
+      const picture = await image(scene.image);
       scene.maps = { picture, ...Object.fromEntries(names.map((name, i) => [name, maps[i]])) };
     }
     return scene.maps;
@@ -197,7 +212,7 @@ window.ioodExplorables = (() => {
   const UNIT = [[0, "0"], [0.25, ".25"], [0.5, ".5"], [0.75, ".75"], [1, "1"]];
 
   return {
-    receive, register, open, decode, sigmoid, penalty, count, confusion, ranking, calibration,
+    receive, register, open, image, decode, sigmoid, penalty, count, confusion, ranking, calibration,
     make, labelled, choices, percent, signed, confidenceText, plot, UNIT, UNKNOWN, WRONG,
   };
 })();

@@ -128,7 +128,7 @@ ioodExplorables.register("formula", (root, data) => {
   }
 
   async function change() {
-    const scene = scenes.find(({ key }) => key === sceneChoice.value), opened = await iood.open(scene);
+    const scene = scenes.find(({ key }) => key === sceneChoice.value), opened = await iood.open(scene, data);
     if (scene.key !== sceneChoice.value) return; // another one was chosen meanwhile
     maps = opened;
     pixel = START[sceneChoice.value];
