@@ -73,6 +73,12 @@ def encode_map(values: np.ndarray) -> str:
     return base64.b64encode(zlib.compress(residual.tobytes(), 9)).decode()
 
 
+def encode_numbers(values: np.ndarray) -> str:
+    """Numbers (n,) of 0..65535 as text, rounded; ``decodeNumbers`` in ``core.js`` is the way back."""
+    whole = np.clip(np.round(values), 0, 65535).astype(np.int64)
+    return encode_map(np.stack([whole >> 8, whole & 255]).astype(np.uint8))
+
+
 def _expected(values: np.ndarray) -> np.ndarray:
     """What left, upper and upper left neighbor let expect (the median edge detector of LOCO-I), (H, W) int64."""
     padded = np.pad(values.astype(np.int64), ((1, 0), (1, 0)))
@@ -84,5 +90,5 @@ def _expected(values: np.ndarray) -> np.ndarray:
 def jpeg_uri(image: np.ndarray, quality: int) -> str:
     """An image (H, W, 3) uint8 as an address that holds it, by JPEG of quality 1..95."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality, optimize=True)
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

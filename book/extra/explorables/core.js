@@ -60,7 +60,7 @@ window.ioodExplorables = (() => {
     else start();
   }
 
-  /* A map as make_data.py encodes it: base64, deflated differences from what three neighbors let expect. */
+  /* A map as Python's encode_map writes it: base64, deflated differences from what three neighbors let expect. */
   async function decode(text, rows, columns) {
     const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
     const inflate = new DecompressionStream("deflate"), writer = inflate.writable.getWriter();
@@ -76,6 +76,12 @@ window.ioodExplorables = (() => {
       }
     }
     return values;
+  }
+
+  /* Whole numbers as Python's encode_numbers writes them: a row of their high bytes, a row of their low ones. */
+  async function decodeNumbers(text, count) {
+    const bytes = await decode(text, 2, count);
+    return Array.from({ length: count }, (_, i) => 256 * bytes[i] + bytes[count + i]);
   }
 
   /* A picture from a data: address. */
@@ -209,10 +215,20 @@ window.ioodExplorables = (() => {
     return { svg, layer, px, py, line };
   }
 
+  // Cividis, dark to bright; a step between two of these colors is linear.
+  const SCALE = [[0, 34, 78], [18, 53, 112], [59, 73, 108], [87, 93, 109], [112, 113, 115],
+    [138, 134, 120], [165, 156, 116], [195, 179, 105], [225, 204, 85], [254, 232, 56]];
+
+  /* Red, green and blue of a value between 0 (dark) and 1 (bright). */
+  function scaleColor(value) {
+    const place = Math.min(Math.max(value, 0), 1) * (SCALE.length - 1), low = Math.min(Math.floor(place), SCALE.length - 2);
+    return SCALE[low].map((channel, c) => channel + (place - low) * (SCALE[low + 1][c] - channel));
+  }
+
   const UNIT = [[0, "0"], [0.25, ".25"], [0.5, ".5"], [0.75, ".75"], [1, "1"]];
 
   return {
-    receive, register, open, image, decode, sigmoid, penalty, count, confusion, ranking, calibration,
-    make, labelled, choices, percent, signed, confidenceText, plot, UNIT, UNKNOWN, WRONG,
+    receive, register, open, image, decode, decodeNumbers, sigmoid, penalty, count, confusion, ranking, calibration,
+    make, labelled, choices, percent, signed, confidenceText, plot, scaleColor, UNIT, UNKNOWN, WRONG,
   };
 })();

@@ -5,9 +5,6 @@ ioodExplorables.register("formula", (root, data) => {
   const { make } = iood;
   const scenes = data.scenes.filter((scene) => scene.pages.includes("formula"));
   const START = { sphere: [75, 51], fog: [90, 49], night: [98, 60], usual: [29, 66] }; // pixels worth looking at
-  // Cividis, dark (unsure) to bright (sure); a step between two of these colors is linear.
-  const SCALE = [[0, 34, 78], [18, 53, 112], [59, 73, 108], [87, 93, 109], [112, 113, 115],
-    [138, 134, 120], [165, 156, 116], [195, 179, 105], [225, 204, 85], [254, 232, 56]];
   const KINDS = ["rightly", "wrongly: it is something else that is known", "but it belongs to an unknown object", "but it has no label"];
 
   const sceneChoice = iood.choices(scenes.map((scene) => [scene.key, scene.title]));
@@ -47,9 +44,7 @@ ioodExplorables.register("formula", (root, data) => {
     const small = make("canvas", { width: data.columns, height: data.rows });
     const image = new ImageData(data.columns, data.rows);
     for (let i = 0; i < maps.odds.length; i++) {
-      const place = valueAt(i) * (SCALE.length - 1), low = Math.min(Math.floor(place), SCALE.length - 2);
-      for (let c = 0; c < 3; c++) image.data[4 * i + c] = SCALE[low][c] + (place - low) * (SCALE[low + 1][c] - SCALE[low][c]);
-      image.data[4 * i + 3] = 255;
+      image.data.set([...iood.scaleColor(valueAt(i)), 255], 4 * i);
     }
     small.getContext("2d").putImageData(image, 0, 0);
     const pen = canvas.getContext("2d");
