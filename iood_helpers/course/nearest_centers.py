@@ -159,7 +159,7 @@ def _encoded(title: str, scene: dict[str, np.ndarray], met: np.ndarray) -> dict[
     planes = [scene["classes"][None], scene["unknown"][None], place >> 8, place & 255, _hundredths(scene["distance"])]
     rows, columns = scene["classes"].shape
     return {
-        "title": title,
+        "title": f"{title}, with an unknown object" if scene["unknown"].any() else title,
         "rows": rows,
         "columns": columns,
         "size": list(scene["image"].shape[1::-1]),
