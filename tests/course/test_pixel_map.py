@@ -82,8 +82,8 @@ def test_the_columns_hold_what_is_known_of_the_pixels(small, content):
 def test_as_many_pixels_as_the_notebook_has_stay_small():
     content = pixel_map(*made(1900, 300))
     assert len(content["shapes"]) > 120
-    assert len(json.dumps(content)) < 215_000
-    assert len(content["patches"]["image"]) < 150_000
+    assert len(json.dumps(content)) < 165_000
+    assert len(content["patches"]["image"]) < 110_000
 
 
 def test_rows_of_a_store_become_pixels():

@@ -39,19 +39,6 @@ ioodExplorables.register("formula", (root, data) => {
   const oddsAt = (i) => (maps.odds[i] + data.lowest) / 10;
   const after = (i, { strength: s, width: w }) => iood.sigmoid(oddsAt(i) - iood.penalty(maps.distance[i] / 100, s, w));
 
-  /* One color for each pixel; a confidence picture is drawn small and enlarged without smoothing. */
-  function drawValues(canvas, valueAt) {
-    const small = make("canvas", { width: data.columns, height: data.rows });
-    const image = new ImageData(data.columns, data.rows);
-    for (let i = 0; i < maps.odds.length; i++) {
-      image.data.set([...iood.scaleColor(valueAt(i)), 255], 4 * i);
-    }
-    small.getContext("2d").putImageData(image, 0, 0);
-    const pen = canvas.getContext("2d");
-    pen.imageSmoothingEnabled = false;
-    pen.drawImage(small, 0, 0, canvas.width, canvas.height);
-  }
-
   function drawScene(canvas) {
     const pen = canvas.getContext("2d");
     pen.drawImage(maps.picture, 0, 0, canvas.width, canvas.height);
@@ -114,8 +101,8 @@ ioodExplorables.register("formula", (root, data) => {
     boxes.strength.value.textContent = chosen.strength.toFixed(2);
     boxes.width.value.textContent = chosen.width.toFixed(2);
     drawScene(views[0].canvas);
-    drawValues(views[1].canvas, (j) => iood.sigmoid(oddsAt(j)));
-    drawValues(views[2].canvas, (j) => after(j, chosen));
+    iood.paint(views[1].canvas, data.columns, data.rows, (j) => iood.sigmoid(oddsAt(j)));
+    iood.paint(views[2].canvas, data.columns, data.rows, (j) => after(j, chosen));
     views.forEach(drawCross);
     writeSteps(i, chosen);
     writeSummary(chosen);

@@ -7,6 +7,10 @@ ioodExplorables.register("map", async (root, data) => {
   const PINK = "rgb(255, 40, 200)", EDGE = "rgba(128, 139, 152, 0.8)";
   const CLUSTERS = ["#2a9d8f", "#e1a32a", "#d1495b", "#5b8def", "#9b6fd1", "#7f8fa6", "#67a84f", "#c96f3b", "#d6b4fc", "#3b4a6b"];
   const FAR = [0.5, 1.5]; // ends of the scale of distances
+  const scale = (value) => { // the color of a value between 0 and 1
+    const at = Math.min(Math.max(value, 0), 1) * (iood.SCALE.length - 1), low = Math.min(Math.floor(at), iood.SCALE.length - 2);
+    return iood.SCALE[low].map((channel, c) => Math.round(channel + (at - low) * (iood.SCALE[low + 1][c] - channel)));
+  };
   const css = ([r, g, b]) => `rgb(${r}, ${g}, ${b})`;
 
   const names = Object.keys(data.points);
@@ -36,7 +40,7 @@ ioodExplorables.register("map", async (root, data) => {
     make("div", { class: "iood-controls" }, iood.labelled("Colour:", colorChoice).box, iood.labelled("Bring forward:", only).box),
     make("div", { class: "iood-beside" },
       make("div", {}, field, key),
-      make("div", {}, make("div", { class: "iood-pair" }, figure("Around it", patch), figure("Its scene", scene)), numbers, sentence)));
+      make("div", {}, make("div", { class: "iood-pair" }, figure("Patch", patch), figure("Scene", scene)), numbers, sentence)));
 
   // ---- the map
   let chosen = Math.max(points.findIndex((point) => point.true === UNKNOWN), 0);
@@ -46,7 +50,7 @@ ioodExplorables.register("map", async (root, data) => {
   const wanted = (point) => only.value === "all" || point.true === Number(only.value);
 
   function color(point) {
-    if (colorChoice.value === "distance") return css(iood.scaleColor((point.d - FAR[0]) / (FAR[1] - FAR[0])).map(Math.round));
+    if (colorChoice.value === "distance") return css(scale((point.d - FAR[0]) / (FAR[1] - FAR[0])));
     if (colorChoice.value === "known") return point.true === UNKNOWN ? PINK : "rgb(91, 141, 239)";
     if (colorChoice.value === "cluster") return point.cluster ? CLUSTERS[(point.cluster - 1) % CLUSTERS.length] : EDGE;
     return point.true === UNKNOWN ? PINK : css(data.colors[point.true]);
