@@ -119,7 +119,7 @@ ioodExplorables.register("centers", async (root, data) => {
       make("line", { class: "threshold", "data-d": d, x1: chart.px(d), x2: chart.px(d), y1: chart.py(0), y2: chart.py(1.1 * top) }));
     const whose = data.calibration.pooled.includes(c) ? "calibration pixels of all classes (too few are called " + name + ")" : `calibration pixels called ${name}`;
     histogram.replaceChildren(make("figcaption", {}, `Distances of ${whose}`), chart.svg,
-      make("p", { class: "iood-key" }, "Orange: this pixel. Dashed: d = 1, which 85 % of them stay below."));
+      make("p", { class: "iood-key" }, "Orange: this pixel. Dashed: d = 1, which 85\u00a0% of them stay below."));
   }
 
   function show() {

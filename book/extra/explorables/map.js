@@ -170,7 +170,7 @@ ioodExplorables.register("map", async (root, data) => {
     numbers.querySelectorAll("[data-value]").forEach((element) => { element.textContent = values[element.dataset.value]; });
     const verdict = point.true === UNKNOWN ? "An unknown object, which the network calls" : point.true === point.predicted ? "Rightly called" : `Wrongly called (it is ${trueName})`;
     sentence.textContent = `${verdict} ${predicted}. ` + (point.d > 1
-      ? `It lies farther from the centres of ${predicted} than 85 % of the calibration pixels do.`
+      ? `It lies farther from the centres of ${predicted} than 85\u00a0% of the calibration pixels do.`
       : `It lies no farther from the centres of ${predicted} than is usual.`);
     canvas.setAttribute("aria-label", `Map of ${data.count} pixels. Chosen: ${trueName}, called ${predicted}, confidence ${values.confidence}, distance ${values.d}.`);
     root.dataset.ready = `${colorChoice.value} ${chosen}`;
