@@ -145,6 +145,20 @@ def test_an_interrupted_run_goes_on(folder, tmp_path, quick, passes, monkeypatch
     assert names(out) == ["a", "b", "sub/<c> & d"]
 
 
+def test_the_page_grows_while_pictures_come_in(folder, tmp_path, quick, monkeypatch):
+    out, look, seen = tmp_path / "out", pipeline.Pipeline.look, []
+    (folder / "bad.jpg").unlink()
+
+    def watched(self, picture):
+        seen.append(len(Page(out / "index.html").images) if (out / "index.html").exists() else None)
+        return look(self, picture)
+
+    monkeypatch.setattr(pipeline.Pipeline, "look", watched)
+    monkeypatch.setattr("iood_helpers.command.predict.SECONDS_BETWEEN_PAGES", 0)
+    assert predict(folder, out) == 0
+    assert seen == [None, 2, 4] and len(Page(out / "index.html").images) == 6
+
+
 def test_the_user_may_stop_at_the_first_damage(folder, tmp_path, quick, capsys):
     shutil.move(folder / "bad.jpg", folder / "aa.jpg")
     assert predict(folder, tmp_path / "out", "--stop") == 1
