@@ -143,7 +143,7 @@ def test_the_handout_has_the_numbers_of_the_code():
         f"Calibrated, with $\\lambda = {calibrated.strength}$ and $w = {calibrated.width}$",
         f"$b = {fused.blend}$, $\\sigma = {fused.sigma}$ and $\\lambda = {fused.strength}$",
         f"Surplus, with $B = {SurplusRule().bound:g}$",
-        f"{100 * calibrated.quantile:g} \\% quantile",
+        f"quantile }} {calibrated.quantile} \\text{{ of }} r",
         f"G_{calibrated.smooth:g}",
         f"under $G_{inspect.signature(Distances.averaged).parameters['smooth'].default:g}$",
         f"$C < {published.confidence_threshold}$",
