@@ -1,4 +1,4 @@
-"""What a teacher relies on: exercises of three degrees with true-looking solutions, times that add up, slides, handout."""
+"""What a teacher relies on: exercises of three degrees with folded solutions, times that add up, slides, a handout."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ def exercises(name):
     """Degree and text of each exercise; a folded cell with a solution that runs is put as a code block."""
     parts = []
     for cell in cells(name):
-        folded = cell.cell_type == "code" and "hide-cell" in cell.metadata.get("tags", [])
-        parts.append(f"```python\n{cell.source}\n```" if folded else cell.source if cell.cell_type == "markdown" else "")
+        if cell.cell_type == "markdown":
+            parts.append(cell.source)
+        elif "hide-cell" in cell.metadata.get("tags", []):
+            parts.append(f"```python\n{cell.source}\n```")
     _, _, section = "\n\n".join(parts).partition("## Exercises\n")
     pieces = re.split(r"(?m)^\*\*(Print|Change|Build)\.\*\* ", section.partition("\n## Summary")[0])[1:]
     return list(zip(pieces[::2], pieces[1::2], strict=True))
