@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,50 +19,14 @@ from torch import Tensor
 from ..datasets.images import read_image
 from ..datasets.labels import NUM_CLASSES
 from ..errors import CheckpointError, ParameterError
-from ..renamed import warn
 from . import builders
 from .checkpoints import Checkpoint, load_checkpoint
 from .fast import uper_head
 from .fast.malloc import is_worthwhile, keep_freed_memory
+from .prediction import Prediction as Prediction
 
 Head = Literal["classes", "full"]
 Precision = Literal["float32", "bfloat16"]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the segmenter predicts for one image of H x W pixels.
-
-    Attributes
-    ----------
-    classes : ndarray of uint8, shape (H, W)
-        Train id of the most likely class, 0..18.
-    confidence : ndarray of float32, shape (H, W)
-        Maximum soft-max probability, 0..1.
-    logits : ndarray of float32, shape (19, h, w)
-        Classifier output before upsampling, in cells of the network's own stride (4 or 8, mostly).
-    features : tuple of ndarrays of float32, shapes (C_k, h_k, w_k)
-        Backbone maps from the finest to the coarsest, as many as the backbone gives.
-    decoder : ndarray of float32, shape (D, h, w)
-        Input of the classifier.
-    """
-
-    classes: np.ndarray
-    confidence: np.ndarray
-    logits: np.ndarray
-    features: tuple[np.ndarray, ...]
-    decoder: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the image."""
-        return self.classes.shape
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """The name of ``shape`` up to 0.1.0."""
-        warn("Prediction.size", "shape")
-        return self.shape
 
 
 class Segmenter:
