@@ -125,9 +125,7 @@ class Segmenter:
         )
 
     def _prepare(self, pixels: np.ndarray) -> Tensor:
-        """(H, W, 3) uint8 RGB as the model's preprocessor leaves it: (1, 3, H', W') float32, normalised and padded."""
-        bgr = torch.from_numpy(pixels[..., ::-1].copy()).permute(2, 0, 1)  # as mmseg reads images
-        return self.model.data_preprocessor({"inputs": [bgr], "data_samples": [SegDataSample()]})["inputs"].contiguous()
+        return prepared(self.model, torch.from_numpy(pixels.copy()).permute(2, 0, 1)).contiguous()
 
     def _decode(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Decoder features and logits; with a foreign head the features are caught on their way into ``conv_seg``."""
@@ -186,6 +184,12 @@ class Segmenter:
     def _products(self) -> torch.autocast:
         """Context in which matrix products and convolutions run in the chosen precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+def prepared(model: EncoderDecoder, image: Tensor) -> Tensor:
+    """(3, H, W) RGB, 0..255, as the model's preprocessor leaves it: (1, 3, H', W') float32, normalised and padded."""
+    bgr = image.flip(0)  # as mmseg reads images
+    return model.data_preprocessor({"inputs": [bgr], "data_samples": [SegDataSample()]})["inputs"]
 
 
 def _alike(found: Tensor, wanted: Tensor, precision: Precision) -> bool:
