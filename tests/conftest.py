@@ -24,7 +24,7 @@ NUMBERS = (
 
 SLOW = (
     *("notebooks", "book", "browser", "pages", "rehearsal", "fuzzing", "interruptions", "render", "benchmarks"),
-    "doctests",
+    *("doctests", "elsewhere"),
 )
 """Modules that run notebooks, builds, or many processes."""
 

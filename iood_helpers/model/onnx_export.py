@@ -1,4 +1,4 @@
-"""The network as one ONNX file, which runtimes other than PyTorch run; the extra ``[onnx]`` brings what writing it needs.
+"""The network as one ONNX file, which runtimes other than PyTorch run; the extra ``[onnx]`` brings what it takes.
 
 From an image as it is read to features, decoder and logits: :meth:`Prediction.from_arrays` takes what comes out. The
 file holds nothing of this package: DCNv3 is written with ``GridSample``.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from scipy.sparse import csr_array
@@ -133,6 +135,8 @@ def test_passes_scikit_learns_checks():
     failed = {one["check_name"]: one["exception"] for one in results if one["status"] == "failed"}
     assert not failed and len(results) > 40
     assert {one["check_name"] for one in results if one["status"] == "xfail"} == set(UNLIKE_SCIKIT_LEARN)
+    page = (ROOT / "book/elsewhere.md").read_text()
+    assert set(re.findall(r"`(check_\w+_\w+)`", page)) == set(UNLIKE_SCIKIT_LEARN)
 
 
 def test_errors_are_those_that_scikit_learn_catches(fitted):
