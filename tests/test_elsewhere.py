@@ -16,8 +16,10 @@ from iood_helpers import load_dataset, load_segmenter
 
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "book/elsewhere.md").read_text(), re.MULTILINE | re.DOTALL)
 SAVE = """
-numpy_arrays = dict(scores=scores, confidence=confidence, classes=classes, distances=distances)
-np.savez("found.npz", onnx_classes=prediction.classes, onnx_logits=prediction.logits, **numpy_arrays)
+found = dict(scores=scores, confidence=confidence, classes=classes, distances=distances)
+onnx = {f"features_{level}": values for level, values in enumerate(prediction.features)}
+onnx |= {name: getattr(prediction, name) for name in ("classes", "logits", "decoder")}
+np.savez("found.npz", **found, **{f"onnx_{name}": values for name, values in onnx.items()})
 """
 
 
@@ -28,7 +30,7 @@ def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("elsewhere")
     (folder / "maps").mkdir()
     segmenter = load_segmenter("nano", device="cpu")
-    for number, sample in enumerate(load_dataset("mini/val", limit=9)):
+    for number, sample in enumerate(load_dataset("mini/val", limit=7)):
         image = np.asarray(sample.image())
         usual = segmenter.predict(image)
         np.savez(folder / "maps" / f"{number}.npz", features=usual.decoder, logits=usual.logits)
@@ -57,5 +59,7 @@ def test_mmseg_predicts_with_the_backbone(page):
 
 def test_another_runtime_predicts_the_same(page):
     _, found, usual = page
-    np.testing.assert_allclose(found["onnx_logits"], usual.logits, atol=1e-4 * abs(usual.logits).max())
+    maps = {f"features_{level}": values for level, values in enumerate(usual.features)}
+    for name, values in (maps | {"logits": usual.logits, "decoder": usual.decoder}).items():
+        np.testing.assert_allclose(found[f"onnx_{name}"], values, atol=1e-4 * abs(values).max(), err_msg=name)
     assert (found["onnx_classes"] == usual.classes).mean() > 0.999
