@@ -21,6 +21,11 @@ GAIN = 0.9
 """Share of float32's time that bfloat16 must stay below, so that noise decides nothing."""
 
 
+def chosen_device(device: str) -> str:
+    """The device itself, or what ``"auto"`` stands for: CUDA if there is one, else the CPU."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
 def chosen_precision(choice: Choice, device: str | torch.device) -> Precision:
     """The precision itself, or what ``"auto"`` stands for on a device.
 

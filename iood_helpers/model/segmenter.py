@@ -23,7 +23,7 @@ from . import builders
 from .checkpoints import Checkpoint, load_checkpoint
 from .fast import uper_head
 from .fast.malloc import is_worthwhile, keep_freed_memory
-from .precision import Choice, chosen_precision, products, round_weights
+from .precision import Choice, chosen_device, chosen_precision, products, round_weights
 from .precision import Precision as Precision
 from .prediction import Prediction as Prediction
 from .views import Views
@@ -322,8 +322,7 @@ def load_segmenter(
     if head not in ("classes", "full"):
         raise ParameterError(f"Unknown head {head!r}; use 'classes' or 'full'.")
     views = Views(tuple(scales), flip)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = chosen_device(device)
     precision = chosen_precision(precision, device)
     loaded = load_checkpoint(str(source) if checkpoint is None else checkpoint, sha256)
     model = builders.from_weights(loaded) if checkpoint is None else builders.from_config(source, loaded)
