@@ -17,14 +17,14 @@ GOLDEN = ROOT / "tests" / "golden"
 NUMBERS = (
     *("dcnv3", "internimage", "uper_head", "winograd", "segmenter", "embedder", "kmeans", "refinement", "detectors"),
     *("published", "store", "metrics", "statistics", "sampling", "notebooks", "efficientvit", "anomaly_metrics"),
-    *("components", "surplus", "explorables"),
+    *("components", "surplus", "explorables", "prediction", "onnx_export", "precision", "views"),
 )
 """Modules whose tests compare numbers: another processor computes them in another order."""
 
 
 SLOW = (
     *("notebooks", "book", "browser", "pages", "rehearsal", "fuzzing", "interruptions", "render", "benchmarks"),
-    "doctests",
+    *("doctests", "elsewhere"),
 )
 """Modules that run notebooks, builds, or many processes."""
 
