@@ -4,6 +4,8 @@ PROFILE ?= mini
 BIN := .venv/bin
 READY := .venv/.ready
 
+AXE := axe-playwright-python==0.1.8  # for the axe.min.js in it; the browser driver that it asks for is not needed
+
 # Other processors, emulated: what PyTorch (oneDNN, ATen, MKL) and numba may use of this one.
 AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 NUMBA_CPU_NAME=generic
 BASELINE := ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 NUMBA_CPU_NAME=generic
@@ -17,6 +19,7 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(AXE)
 	touch $(READY)
 
 run: setup  ## run the notebooks of a profile into runs/

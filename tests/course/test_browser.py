@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import axe
 import build
 import pytest
 from conftest import ROOT
@@ -58,6 +59,17 @@ def findings(tab, theme, *names):
     assert not any(found.values()), json.dumps(found, indent=1)
 
 
+def usable(tab, **options):
+    """Nothing serious may be found by axe-core, where it is installed."""
+    found = axe.findings(tab, **options) if axe.find() else []
+    assert not found, "\n".join(found)
+
+
+def test_axe_looks_at_the_pages():
+    if not axe.find():
+        pytest.skip("axe-core is not installed (make setup does it): no page was asked what assistive software can use")
+
+
 @pytest.mark.parametrize("page", [*build.pages(), "search", "genindex"])
 def test_a_page_is_light_and_sound_and_fits(tab, address, page):
     tab.resize(1440)
@@ -70,9 +82,12 @@ def test_a_page_is_light_and_sound_and_fits(tab, address, page):
     assert asked and not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
     assert not complaints(tab)
     findings(tab, "light", "pale", "wide", "covering", "cut", "iconless")
+    usable(tab)
     findings(tab, "dark", "pale")
     tab.resize(390)
     findings(tab, "dark", "wide", "covering", "cut", "small")
+    tab.run("new Promise((done) => setTimeout(done, 350))")  # the theme waits before it looks for boxes that scroll
+    usable(tab, contrast=False)
     assert not complaints(tab)
 
 

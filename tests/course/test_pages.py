@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pages
 import pytest
+import sound
 from conftest import ROOT
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
@@ -92,6 +93,26 @@ def test_a_page_gets_the_scripts_it_needs(small):
     assert "copybutton" not in small[0]["index"] and "fontawesome.js" not in small[0]["index"]
     assert "mystnb" not in small[0]["index"]
     assert "searchtools.js" in small[0]["search"] and "searchtools.js" not in small[0]["index"]
+
+
+@pytest.mark.parametrize(
+    "body, mended",
+    [
+        ('<summary aria-label="Toggle hidden content"><p>Show</p></summary>', "<summary><p>Show</p></summary>"),
+        (
+            '<div role="list"><div role="doc-biblioentry">a</div></div>',
+            '<div role="list"><div role="listitem">a</div></div>',
+        ),
+        (
+            '<dl>\n<dd><em>a</em>,</dd>\n<dd><em>b</em></dd>\n</dl>\n\n<span class="sig-paren">)</span>',
+            '<span class="sig-lines"><span class="sig-line"><em>a</em>,</span>\n<span class="sig-line"><em>b</em></span>\n</span>'
+            '\n\n<span class="sig-paren">)</span>',
+        ),
+        ("<dl><dt>a</dt><dd>b</dd></dl>", "<dl><dt>a</dt><dd>b</dd></dl>"),
+    ],
+)
+def test_markup_says_what_is_shown(body, mended):
+    assert sound.mended(body) == mended
 
 
 @pytest.mark.parametrize("bundle", ["basic", "gl3d"])
