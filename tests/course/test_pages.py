@@ -105,7 +105,8 @@ def test_a_page_gets_the_scripts_it_needs(small):
         ),
         (
             '<dl>\n<dd><em>a</em>,</dd>\n<dd><em>b</em></dd>\n</dl>\n\n<span class="sig-paren">)</span>',
-            '<span class="sig-lines"><span class="sig-line"><em>a</em>,</span>\n<span class="sig-line"><em>b</em></span>\n</span>'
+            '<span class="sig-lines"><span class="sig-line"><em>a</em>,</span>\n'
+            '<span class="sig-line"><em>b</em></span>\n</span>'
             '\n\n<span class="sig-paren">)</span>',
         ),
         ("<dl><dt>a</dt><dd>b</dd></dl>", "<dl><dt>a</dt><dd>b</dd></dl>"),
