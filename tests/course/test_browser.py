@@ -29,8 +29,8 @@ def tab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(book):
-    with chromium.served(book) as address:
-        yield address
+    with chromium.served(book.parent) as address:
+        yield f"{address}/{book.name}"  # below a folder, as where it is published
 
 
 def draw_figures(tab):
