@@ -81,7 +81,7 @@ def test_a_page_is_light_and_sound_and_fits(tab, address, page):
     asked = [event["request"]["url"] for event in tab.happened("Network.requestWillBeSent")]
     assert asked and not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
     assert not complaints(tab)
-    findings(tab, "light", "pale", "wide", "covering", "cut", "iconless")
+    findings(tab, "light", "pale", "wide", "scrolled", "covering", "cut", "iconless")
     usable(tab)
     findings(tab, "dark", "pale")
     tab.resize(390)
