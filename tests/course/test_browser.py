@@ -82,7 +82,7 @@ def test_a_page_is_light_and_sound_and_fits(tab, address, page):
     assert asked and not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
     assert not complaints(tab)
     findings(tab, "light", "pale", "wide", "scrolled", "covering", "cut", "iconless")
-    usable(tab)
+    usable(tab, contrast=not page.startswith("api/"))  # which takes seconds there, and ``pale`` has looked at all pages
     findings(tab, "dark", "pale")
     tab.resize(390)
     findings(tab, "dark", "wide", "covering", "cut", "small")
