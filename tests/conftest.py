@@ -23,7 +23,7 @@ NUMBERS = (
 
 
 SLOW = (
-    *("notebooks", "book", "browser", "pages", "rehearsal", "fuzzing", "interruptions", "render", "benchmarks"),
+    *("notebooks", "lab", "book", "browser", "pages", "rehearsal", "fuzzing", "interruptions", "render", "benchmarks"),
     *("doctests", "elsewhere"),
 )
 """Modules that run notebooks, builds, or many processes."""
