@@ -17,7 +17,7 @@ GOLDEN = ROOT / "tests" / "golden"
 NUMBERS = (
     *("dcnv3", "internimage", "uper_head", "winograd", "segmenter", "embedder", "kmeans", "refinement", "detectors"),
     *("published", "store", "metrics", "statistics", "sampling", "notebooks", "efficientvit", "anomaly_metrics"),
-    *("components", "surplus", "explorables"),
+    *("components", "surplus", "explorables", "explorable_detectors"),
 )
 """Modules whose tests compare numbers: another processor computes them in another order."""
 

@@ -209,10 +209,29 @@ window.ioodExplorables = (() => {
     return { svg, layer, px, py, line };
   }
 
+  // Cividis from dark to bright; a step between two of these colors is linear.
+  const SCALE = [[0, 34, 78], [18, 53, 112], [59, 73, 108], [87, 93, 109], [112, 113, 115],
+    [138, 134, 120], [165, 156, 116], [195, 179, 105], [225, 204, 85], [254, 232, 56]];
+
+  /* A map of values 0..1 as colors: drawn small, and enlarged without smoothing. */
+  function paint(canvas, columns, rows, valueAt) {
+    const small = make("canvas", { width: columns, height: rows });
+    const colors = new ImageData(columns, rows);
+    for (let i = 0; i < rows * columns; i++) {
+      const place = valueAt(i) * (SCALE.length - 1), low = Math.min(Math.floor(place), SCALE.length - 2);
+      for (let c = 0; c < 3; c++) colors.data[4 * i + c] = SCALE[low][c] + (place - low) * (SCALE[low + 1][c] - SCALE[low][c]);
+      colors.data[4 * i + 3] = 255;
+    }
+    small.getContext("2d").putImageData(colors, 0, 0);
+    const pen = canvas.getContext("2d");
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(small, 0, 0, canvas.width, canvas.height);
+  }
+
   const UNIT = [[0, "0"], [0.25, ".25"], [0.5, ".5"], [0.75, ".75"], [1, "1"]];
 
   return {
     receive, register, open, image, decode, sigmoid, penalty, count, confusion, ranking, calibration,
-    make, labelled, choices, percent, signed, confidenceText, plot, UNIT, UNKNOWN, WRONG,
+    make, labelled, choices, percent, signed, confidenceText, plot, paint, UNIT, UNKNOWN, WRONG,
   };
 })();

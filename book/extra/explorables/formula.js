@@ -5,9 +5,6 @@ ioodExplorables.register("formula", (root, data) => {
   const { make } = iood;
   const scenes = data.scenes.filter((scene) => scene.pages.includes("formula"));
   const START = { sphere: [75, 51], fog: [90, 49], night: [98, 60], usual: [29, 66] }; // pixels worth looking at
-  // Cividis, dark (unsure) to bright (sure); a step between two of these colors is linear.
-  const SCALE = [[0, 34, 78], [18, 53, 112], [59, 73, 108], [87, 93, 109], [112, 113, 115],
-    [138, 134, 120], [165, 156, 116], [195, 179, 105], [225, 204, 85], [254, 232, 56]];
   const KINDS = ["rightly", "wrongly: it is something else that is known", "but it belongs to an unknown object", "but it has no label"];
 
   const sceneChoice = iood.choices(scenes.map((scene) => [scene.key, scene.title]));
@@ -41,21 +38,6 @@ ioodExplorables.register("formula", (root, data) => {
   const rule = () => ({ strength: Number(strength.value), width: Number(width.value) });
   const oddsAt = (i) => (maps.odds[i] + data.lowest) / 10;
   const after = (i, { strength: s, width: w }) => iood.sigmoid(oddsAt(i) - iood.penalty(maps.distance[i] / 100, s, w));
-
-  /* One color for each pixel; a confidence picture is drawn small and enlarged without smoothing. */
-  function drawValues(canvas, valueAt) {
-    const small = make("canvas", { width: data.columns, height: data.rows });
-    const image = new ImageData(data.columns, data.rows);
-    for (let i = 0; i < maps.odds.length; i++) {
-      const place = valueAt(i) * (SCALE.length - 1), low = Math.min(Math.floor(place), SCALE.length - 2);
-      for (let c = 0; c < 3; c++) image.data[4 * i + c] = SCALE[low][c] + (place - low) * (SCALE[low + 1][c] - SCALE[low][c]);
-      image.data[4 * i + 3] = 255;
-    }
-    small.getContext("2d").putImageData(image, 0, 0);
-    const pen = canvas.getContext("2d");
-    pen.imageSmoothingEnabled = false;
-    pen.drawImage(small, 0, 0, canvas.width, canvas.height);
-  }
 
   function drawScene(canvas) {
     const pen = canvas.getContext("2d");
@@ -119,8 +101,8 @@ ioodExplorables.register("formula", (root, data) => {
     boxes.strength.value.textContent = chosen.strength.toFixed(2);
     boxes.width.value.textContent = chosen.width.toFixed(2);
     drawScene(views[0].canvas);
-    drawValues(views[1].canvas, (j) => iood.sigmoid(oddsAt(j)));
-    drawValues(views[2].canvas, (j) => after(j, chosen));
+    iood.paint(views[1].canvas, data.columns, data.rows, (j) => iood.sigmoid(oddsAt(j)));
+    iood.paint(views[2].canvas, data.columns, data.rows, (j) => after(j, chosen));
     views.forEach(drawCross);
     writeSteps(i, chosen);
     writeSummary(chosen);
