@@ -4,11 +4,13 @@ PROFILE ?= mini
 BIN := .venv/bin
 READY := .venv/.ready
 
+AXE := axe-playwright-python==0.1.8  # for the axe.min.js in it; the browser driver that it asks for is not needed
+
 # Other processors, emulated: what PyTorch (oneDNN, ATen, MKL) and numba may use of this one.
 AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 NUMBA_CPU_NAME=generic
 BASELINE := ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 NUMBA_CPU_NAME=generic
 
-.PHONY: setup run book links test test-fast test-numbers test-portable test-hard coverage audit bench lint types format \
+.PHONY: setup run book publish-check links test test-fast test-numbers test-portable test-hard coverage audit bench lint types format \
 	real lab lock clean
 
 setup: $(READY)
@@ -17,6 +19,7 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(AXE)
 	touch $(READY)
 
 run: setup  ## run the notebooks of a profile into runs/
@@ -25,6 +28,9 @@ run: setup  ## run the notebooks of a profile into runs/
 book: setup  ## run the notebooks on the shipped data and build the book into book/_build/html
 	$(BIN)/python -m iood_helpers.run --profile mini --book
 	$(BIN)/python book/build.py
+
+publish-check: book  ## is the book fit to be published? packs book/_build/artifact.tar as the workflow does
+	$(BIN)/python book/publish.py
 
 links: book  ## ask every address in the book
 	$(BIN)/jupyter-book build book --builder linkcheck

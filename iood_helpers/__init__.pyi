@@ -8,7 +8,8 @@ from .method.refinement import novelty_map as novelty_map
 from .method.refinement import refine_confidence as refine_confidence
 from .method.store import EmbeddingStore as EmbeddingStore
 from .method.store import extract_embeddings as extract_embeddings
-from .model.segmenter import Prediction as Prediction
+from .model.onnx_export import export_onnx as export_onnx
+from .model.prediction import Prediction as Prediction
 from .model.segmenter import Segmenter as Segmenter
 from .model.segmenter import load_segmenter as load_segmenter
 

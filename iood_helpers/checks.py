@@ -21,6 +21,8 @@ def whole(name: str, value: int, low: int, high: int, error: type[IoodError]) ->
 
 def vectors(values: np.ndarray, error: type[IoodError], width: int | None = None) -> np.ndarray:
     """Vectors (n, D) of any type of number as float32. Whether they are finite is told by :func:`finite`."""
+    if hasattr(values, "toarray"):
+        raise error("Vectors are dense arrays, not sparse ones; call toarray first.")
     values = np.asarray(values)
     if values.ndim != 2 or values.dtype.kind not in "fiu":
         raise error(f"Vectors are (n, D) numbers, not {values.shape} of type {values.dtype}.")

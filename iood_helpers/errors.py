@@ -17,8 +17,8 @@ class EmbeddingError(IoodError):
     """Embeddings cannot be computed, stored or read as asked."""
 
 
-class ClusteringError(IoodError):
-    """A clustering model cannot be fitted, saved or loaded as asked."""
+class ClusteringError(IoodError, ValueError):
+    """A clustering model cannot be fitted, saved or loaded as asked; a ``ValueError``, as scikit-learn's are."""
 
 
 class RefinementError(IoodError):

@@ -17,14 +17,15 @@ GOLDEN = ROOT / "tests" / "golden"
 NUMBERS = (
     *("dcnv3", "internimage", "uper_head", "winograd", "segmenter", "embedder", "kmeans", "refinement", "detectors"),
     *("published", "store", "metrics", "statistics", "sampling", "notebooks", "efficientvit", "anomaly_metrics"),
-    *("components", "surplus", "explorables", "explorable_detectors"),
+    *("components", "surplus", "explorables", "prediction", "onnx_export", "precision", "views"),
+    "explorable_detectors",
 )
 """Modules whose tests compare numbers: another processor computes them in another order."""
 
 
 SLOW = (
-    *("notebooks", "book", "browser", "pages", "rehearsal", "fuzzing", "interruptions", "render", "benchmarks"),
-    "doctests",
+    *("notebooks", "lab", "book", "browser", "pages", "rehearsal", "fuzzing", "interruptions", "render", "benchmarks"),
+    *("doctests", "elsewhere"),
 )
 """Modules that run notebooks, builds, or many processes."""
 
@@ -98,9 +99,10 @@ def book(chain, tmp_path_factory):
     folder = tmp_path_factory.mktemp("book") / "book"
     shutil.copytree(ROOT / "book", folder, ignore=shutil.ignore_patterns(*MADE))
     shutil.copytree(chain / "book", folder / "notebooks")
-    (folder.parent / "benchmarks").mkdir()
-    for tables in (ROOT / "benchmarks").glob("*.md"):  # pages include them
-        shutil.copy(tables, folder.parent / "benchmarks")
+    for place in ("benchmarks", "data", "data/checkpoints"):
+        (folder.parent / place).mkdir()
+        for included in (ROOT / place).glob("*.md"):  # by pages
+            shutil.copy(included, folder.parent / place)
     command = [sys.executable, str(ROOT / "book" / "build.py"), "--run", str(chain), "--book", str(folder)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]

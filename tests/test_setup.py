@@ -58,7 +58,7 @@ def test_workflows_make_targets_that_exist():
     jobs = {name: made(*name) for name in ((file, job) for file in WORKFLOWS for job in WORKFLOWS[file]["jobs"])}
     assert set().union(*jobs.values()) <= TARGETS
     assert jobs["tests", "tests"] == {"test"} and jobs["tests", "lint"] == {"lint", "types"}
-    assert jobs["book", "build"] == {"book"} and {"links", "test-portable"} <= jobs["nightly", "full"]
+    assert jobs["book", "build"] == {"publish-check"} and {"links", "test-portable"} <= jobs["nightly", "full"]
 
 
 def test_workflows_test_every_python_from_the_oldest_on():

@@ -72,6 +72,13 @@ def _plan(parser: Parser) -> None:
     parser.set_defaults(execute=planner.execute)
 
 
+def _experiment(parser: Parser) -> None:
+    from ..scale import experiment
+
+    experiment.add_arguments(parser)
+    parser.set_defaults(execute=experiment.execute)
+
+
 def _completion(parser: Parser) -> None:
     import shtab
 
@@ -83,6 +90,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Parser], None]]] = {
     "predict": ("maps of the unknown, from pictures or a video", _predict),
     "fit": ("learn what is normal from a folder of pictures, without labels", _fit),
     "run": ("run the notebooks of a profile", _run),
+    "experiment": ("the whole experiment of a profile, in one process, in more, or on a cluster", _experiment),
     "encode": ("pack predictions into a submission file", partial(_submission, "encode")),
     "evaluate": ("metrics of a submission file", partial(_submission, "evaluate")),
     "plan": ("hours, disk and memory that a profile will take, here and on more machines", _plan),

@@ -20,7 +20,8 @@ from ..method.refinement import Distances, refine_confidence, upsample
 from ..method.store import EmbeddingStore
 from ..method.surplus import calibrate_on_images
 from ..model.checkpoints import SHIPPED, file_sha256
-from ..model.segmenter import Precision, Segmenter, load_segmenter
+from ..model.precision import Choice
+from ..model.segmenter import Segmenter, load_segmenter
 
 RULE: Literal["surplus"] = "surplus"
 BOUND = 20.0
@@ -170,9 +171,14 @@ class Pipeline:
 
     @classmethod
     def load(cls, model: str, kmeans: str = DEFAULT, **options: Any) -> Pipeline:
-        """The network called ``model``, and statistics from a file or those that ship with it."""
+        """The network called ``model``, and statistics from a file or those that ship with it.
+
+        With ``precision="auto"`` the network gets the precision in which the statistics were fitted, if they tell it.
+        """
         path = default_statistics(model) if kmeans == DEFAULT else Path(kmeans)
         statistics = Statistics.load(path)  # first: it takes less time than a network
+        if options.get("precision") == "auto":
+            options["precision"] = statistics.about.get("precision", "auto")
         return cls(load_network(model, **options), statistics)
 
     def look(self, picture: np.ndarray) -> Look:
@@ -187,7 +193,7 @@ class Pipeline:
         return Look(prediction.classes, confidence, upsample(np.maximum(excess, 0), prediction.shape))
 
 
-def load_network(model: str, device: str = "auto", precision: Precision = "float32") -> Segmenter:
+def load_network(model: str, device: str = "auto", precision: Choice = "float32") -> Segmenter:
     """The network called ``model``: a known name, a path or an address."""
     return load_segmenter(model, device=device, precision=precision)
 

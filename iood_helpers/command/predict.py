@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from .page import write_page
 from .sources import MAX_SIDE, Item, Source, open_source
 
 RECORD = "predictions.jsonl"
+SECONDS_BETWEEN_PAGES = 20
+"""The page is written anew while pictures come in, so that a long drive can be looked at."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,6 +139,7 @@ def predict(pipeline: method.Pipeline, source: Source, record: Record, *, stop: 
         If a file cannot be written.
     """
     faults: list[str] = []
+    next_page = time.monotonic() + SECONDS_BETWEEN_PAGES
     with tqdm(source.items, "predict", total=source.number, disable=None) as bar:
         items = iter(bar)
         while True:
@@ -145,6 +149,9 @@ def predict(pipeline: method.Pipeline, source: Source, record: Record, *, stop: 
                     return faults
                 if record.done.get(item.name, {}).get("key") != item.key:
                     record.add(_predict_one(pipeline, item, record.folder))
+                    if time.monotonic() >= next_page:
+                        write_page(record.folder, list(record.done.values()))
+                        next_page = time.monotonic() + SECONDS_BETWEEN_PAGES
             except DatasetError as error:
                 if stop:
                     raise

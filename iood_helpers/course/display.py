@@ -55,7 +55,7 @@ def _for_the_book(figure: go.Figure, alt: str) -> str:
     height = figure.layout.height or 450
     data = figure.to_json()  # Plotly writes < as \u003c, so that no text ends the script
     return (
-        f'<div class="iood-figure" role="img" aria-label="{html.escape(alt)}" data-height="{height}"'
+        f'<div class="iood-figure" role="figure" aria-label="{html.escape(alt)}" data-height="{height}"'
         f' data-bundle="{"gl3d" if solid else "basic"}"><div class="iood-plot" style="min-height:{height}px"></div>'
         f'<script type="application/json">{data}</script></div>'
     )

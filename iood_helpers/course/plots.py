@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.colors
 import plotly.graph_objects as go
+from scipy.ndimage import binary_dilation
 
 from ..datasets.labels import CLASS_NAMES, PALETTE, VOID
 from ..renamed import old_names
@@ -47,9 +48,17 @@ def colorize_values(values: np.ndarray, low: float = 0.0, high: float = 1.0, sca
 def mask_overlay(
     image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int] = OOD_COLOR, strength: float = 0.6
 ) -> np.ndarray:
-    """Image (H, W, 3) with the pixels of ``mask`` (H, W bool) tinted."""
+    """Image (H, W, 3) with the pixels of ``mask`` (H, W bool) tinted, and a white and a black line around them.
+
+    One of the two lines is seen on any ground, also where what is tinted has the colour of the tint.
+    """
     out = image.astype(np.float64)
     out[mask] = (1 - strength) * out[mask] + strength * np.array(color)
+    width = max(1, round(min(mask.shape) / 250))
+    white = binary_dilation(mask, iterations=width)
+    black = binary_dilation(white, iterations=width)
+    out[black & ~mask] = 0
+    out[white & ~mask] = 255
     return out.round().astype(np.uint8)
 
 
@@ -169,6 +178,7 @@ def scatter(
     hover: Sequence[str],
     title: str,
     size: float = 4,
+    symbols: Mapping[int, str] | None = None,
 ) -> go.Figure:
     """Points (n, 2) or (n, 3) coloured by an integer label; a click on a legend entry hides its points.
 
@@ -186,6 +196,8 @@ def scatter(
         Title of the figure.
     size
         Diameter of a marker in pixels.
+    symbols
+        Plotly's name of the marker of a label; a circle where there is none.
     """
     figure = go.Figure()
     hover_text = np.asarray(hover)
@@ -200,8 +212,9 @@ def scatter(
             "marker": {
                 "size": size if points.shape[1] == 2 else 0.6 * size,
                 "color": colors[int(label)] if colors else None,
+                "symbol": (symbols or {}).get(int(label), "circle"),
                 "opacity": 0.8,
-                "line": {"color": "rgba(128,139,152,0.8)", "width": 0.5},  # dark colours on a dark page
+                "line": {"color": "rgba(150,160,172,0.9)", "width": 0.8},  # dark colours on a dark page
             },
         }
         figure.add_trace(go.Scatter3d(**axes, **common) if points.shape[1] == 3 else go.Scatter(**axes, **common))

@@ -76,15 +76,15 @@ class Report:
         return "\n".join(lines + faults)
 
 
-def check(name: str, root: str | Path, limit: int | None = None) -> Iterator[Report]:
+def check(name: str, root: str | Path | None = None, limit: int | None = None) -> Iterator[Report]:
     """Read the files of a data set, split by split.
 
     Parameters
     ----------
     name : str
         A key of ``DATASETS``, or one split of it as in ``"cityscapes/val"``.
-    root : path
-        The folder that holds the data set's folder, or that folder itself.
+    root : path, optional
+        The folder that holds the data set's folder, or that folder itself; default as for ``load_dataset``.
     limit : int, optional
         Read only so many images of each split; what is missing is told for all.
 

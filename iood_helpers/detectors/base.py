@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from ..method.embedder import Level, PixelEmbedder
+from ..datasets.labels import VOID
+from ..method.embedder import Level, PixelEmbedder, grid_pixels
 
 if TYPE_CHECKING:
     from ..method.store import EmbeddingStore
@@ -93,6 +94,65 @@ class FeatureBank:
             calibration_vectors=embedder.apply(calibration.embeddings),
             calibration_predicted=calibration.predicted,
         )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        predictions: Sequence[Prediction],
+        calibration: Sequence[Prediction],
+        levels: Sequence[Level] = (0,),
+        labels: Sequence[np.ndarray] | None = None,
+        *,
+        standardize: bool = True,
+    ) -> FeatureBank:
+        """Bank of all cells of a few images, without stores.
+
+        Parameters
+        ----------
+        predictions, calibration : sequence of Prediction
+            Of images to fit on, and of other images to calibrate on; ``Prediction.from_arrays`` makes them of arrays.
+        levels : sequence of int or str
+            Levels that the distances use.
+        labels : sequence of numpy.ndarray, optional
+            True classes (H, W) of the images to fit on, read at the centre of each cell; 255 (void) is left out.
+            Predicted classes if not given.
+        standardize : bool, default=True
+            Whether each channel is standardised.
+
+        Raises
+        ------
+        EmbeddingError
+            If a prediction lacks a level, or there are no pixels to learn from.
+        """
+        embedder = PixelEmbedder(levels, standardize=standardize)
+        classes = [
+            _at_cells(p, p.logits.argmax(0) if labels is None else labels[number])
+            for number, p in enumerate(predictions)
+        ]
+        known = np.concatenate(classes) != VOID
+        raw = _cells([embedder.raw.transform_grid(p) for p in predictions])[known]
+        embedder.fit(raw)
+        return cls(
+            embedder=embedder,
+            vectors=embedder.apply(raw),
+            label=np.concatenate(classes)[known],
+            decoder=_cells([np.moveaxis(p.decoder, 0, -1) for p in predictions])[known],
+            logits=_cells([np.moveaxis(p.logits, 0, -1) for p in predictions])[known],
+            calibration_vectors=_cells([embedder.transform_grid(p) for p in calibration]),
+            calibration_predicted=np.concatenate([p.logits.argmax(0).ravel() for p in calibration]),
+            calibration_images=tuple(calibration),
+        )
+
+
+def _cells(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """Vectors (n, D) of the cells of maps (h, w, D)."""
+    return np.concatenate([one.reshape(-1, one.shape[-1]) for one in maps])
+
+
+def _at_cells(prediction: Prediction, values: np.ndarray) -> np.ndarray:
+    """Values of a map, of pixels or of cells, at the centre of each cell: (h * w,)."""
+    rows, columns = grid_pixels(prediction.logits.shape[1:], values.shape).round().astype(int).T
+    return np.asarray(values)[rows, columns]
 
 
 class Detector(Protocol):

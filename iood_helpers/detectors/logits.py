@@ -55,7 +55,8 @@ class StandardizedMaxLogit:
 
     def fit(self, bank: FeatureBank) -> StandardizedMaxLogit:
         largest, predicted = bank.logits.max(1), bank.logits.argmax(1)
-        self.mean_, self.scale_ = np.full(19, largest.mean()), np.full(19, largest.std())
+        classes = bank.logits.shape[1]
+        self.mean_, self.scale_ = np.full(classes, largest.mean()), np.full(classes, largest.std())
         for c in np.unique(predicted):
             of_class = largest[predicted == c]
             if len(of_class) > 1:

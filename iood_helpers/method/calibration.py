@@ -6,7 +6,7 @@ Source: beta calibration, Kull et al., AISTATS 2017.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -38,14 +38,19 @@ def log_odds(confidence: np.ndarray) -> np.ndarray:
     return np.log(inner) - np.log1p(-inner)
 
 
+@dataclass
 class Recalibration:
     """Beta calibration ``1 / (1 + exp(-(a log c - b log(1 - c) + m)))`` with a, b > 0, so that no ties arise.
 
     Attributes
     ----------
     a_, b_, m_ : float
-        Fitted shape.
+        Fitted shape; that of a new one leaves confidences as they are.
     """
+
+    a_: float = 1.0
+    b_: float = 1.0
+    m_: float = 0.0
 
     def fit(self, confidence: np.ndarray, correct: np.ndarray) -> Recalibration:
         """Maximum likelihood on in-distribution pixels.
@@ -76,7 +81,7 @@ class Recalibration:
             return float(np.logaddexp(0, -signed).mean()), np.array(gradient)
 
         found = minimize(loss, np.zeros(3), jac=True, method="L-BFGS-B", bounds=[(-5, 4), (-5, 4), (-20, 20)])
-        self.a_, self.b_ = np.exp(found.x[:2])
+        self.a_, self.b_ = map(float, np.exp(found.x[:2]))
         self.m_ = float(found.x[2])
         return self
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.cluster import KMeans, kmeans_plusplus
-from sklearn.utils import gen_batches
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import Tags, gen_batches
 from tqdm.auto import tqdm
 
 from ..checks import MAX_SEED, finite, train_ids, vectors, whole
@@ -31,7 +32,11 @@ SHARED_ROWS_PER_CLUSTER = 20
 SHARED_ROUNDS = 30
 
 
-class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
+class NotFitted(ClusteringError, NotFittedError):
+    """A model is asked before its fit, in this package's words and in scikit-learn's."""
+
+
+class ClassKMeans(TransformerMixin, BaseEstimator):
     """KMeans for each class (train ids 0..18), with distances in units of how far the pixels of the fit lie.
 
     Parameters
@@ -79,6 +84,11 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
         self.min_samples_per_cluster = min_samples_per_cluster
         self.n_shared = n_shared
         self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required, tags.transformer_tags.preserves_dtype = True, ["float32"]
+        return tags
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> ClassKMeans:
         """Fit the centres.
@@ -344,7 +354,7 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
 
     def _ask_for_fit(self) -> None:
         if not hasattr(self, "centers_"):
-            raise ClusteringError("This ClassKMeans is not fitted; call fit, or load a fitted one.")
+            raise NotFitted("This ClassKMeans is not fitted; call fit, or load a fitted one.")
 
     def _fitting(self, X: np.ndarray) -> np.ndarray:
         """Vectors that may be measured against the centres."""
@@ -354,6 +364,8 @@ class ClassKMeans(ClusterMixin, TransformerMixin, BaseEstimator):
 
 def _sample(X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Vectors and classes to learn from."""
+    if y is None:
+        raise ClusteringError("ClassKMeans requires y to be passed, but the target y is None; give train ids 0..18.")
     X = finite(vectors(X, ClusteringError), ClusteringError)
     if not len(X) or not X.shape[1]:
         raise ClusteringError(f"There are no vectors to learn from: {X.shape}.")

@@ -56,7 +56,7 @@ def dcnv3(
         Whether ``mask`` holds logits that still need the soft-max over the points of each group.
     backend : {"auto", "numba", "torch"}
         ``"torch"``; ``"numba"``, which needs float32 on the CPU and gives no gradients; or ``"auto"``: numba where it
-        can, PyTorch elsewhere.
+        can, PyTorch elsewhere, and where a graph is recorded (``torch.compile``, ``torch.export``).
 
     Returns
     -------
@@ -151,6 +151,8 @@ def _chosen(backend: str, *tensors: Tensor) -> str:
     if backend == "torch":
         return backend
     gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    if torch.compiler.is_compiling():  # there are no numbers yet, only shapes
+        return "torch"
     plain = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in tensors)
     if plain and not gradients:
         return "numba"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,50 +19,16 @@ from torch import Tensor
 from ..datasets.images import read_image
 from ..datasets.labels import NUM_CLASSES
 from ..errors import CheckpointError, ParameterError
-from ..renamed import warn
 from . import builders
 from .checkpoints import Checkpoint, load_checkpoint
 from .fast import uper_head
 from .fast.malloc import is_worthwhile, keep_freed_memory
+from .precision import Choice, chosen_device, chosen_precision, products, round_weights
+from .precision import Precision as Precision
+from .prediction import Prediction as Prediction
+from .views import Views
 
 Head = Literal["classes", "full"]
-Precision = Literal["float32", "bfloat16"]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the segmenter predicts for one image of H x W pixels.
-
-    Attributes
-    ----------
-    classes : ndarray of uint8, shape (H, W)
-        Train id of the most likely class, 0..18.
-    confidence : ndarray of float32, shape (H, W)
-        Maximum soft-max probability, 0..1.
-    logits : ndarray of float32, shape (19, h, w)
-        Classifier output before upsampling, in cells of the network's own stride (4 or 8, mostly).
-    features : tuple of ndarrays of float32, shapes (C_k, h_k, w_k)
-        Backbone maps from the finest to the coarsest, as many as the backbone gives.
-    decoder : ndarray of float32, shape (D, h, w)
-        Input of the classifier.
-    """
-
-    classes: np.ndarray
-    confidence: np.ndarray
-    logits: np.ndarray
-    features: tuple[np.ndarray, ...]
-    decoder: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the image."""
-        return self.classes.shape
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """The name of ``shape`` up to 0.1.0."""
-        warn("Prediction.size", "shape")
-        return self.shape
 
 
 class Segmenter:
@@ -74,8 +40,15 @@ class Segmenter:
         In mmseg's terms; its ``data_preprocessor`` and ``test_cfg`` are honoured.
     checkpoint : Checkpoint
         Where the weights of ``model`` come from.
-    head, device, precision
+    head, device, precision, scales, flip
         As for :func:`load_segmenter`.
+
+    Attributes
+    ----------
+    precision : {"float32", "bfloat16", "float16"}
+        The one in use; with ``"auto"``, the one that was chosen.
+    views : Views
+        Scales and flips over which classes and confidence are averaged.
     """
 
     def __init__(
@@ -85,15 +58,18 @@ class Segmenter:
         *,
         head: Head = "classes",
         device: str = "cpu",
-        precision: Precision = "float32",
+        precision: Choice = "float32",
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
     ) -> None:
+        self.views = Views(tuple(scales), flip)
+        self.precision: Precision = chosen_precision(precision, device)
         self.model = model.eval().to(device)
         self.checkpoint = replace(checkpoint, state_dict={})
         self.head = head
         self.device = torch.device(device)
-        self.precision = precision
-        if precision == "bfloat16":
-            _round_weights(self.model)
+        if self.precision != "float32":
+            round_weights(self.model, self.precision)
         heads = model.decode_head
         self._heads: list[Any] = list(heads) if isinstance(heads, torch.nn.ModuleList) else [heads]
         self._slides = (getattr(model, "test_cfg", None) or {}).get("mode") == "slide"
@@ -109,17 +85,19 @@ class Segmenter:
             "head": self.head,
             "stored": self.checkpoint.stored,
             "precision": self.precision,
+            "scales": list(self.views.scales),
+            "flip": self.views.flip,
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "device": str(self.device),
         }
 
-    @torch.inference_mode()
     def predict(self, image: Any) -> Prediction:
         """Segment one image, whole or in sliding windows as the model's ``test_cfg`` says.
 
         With windows, classes, confidence and logits are averaged over them as mmseg does; features and ``decoder`` are
-        those of one pass over the whole image. Maps of an image that had to be padded are cropped to the cells that it
-        covers.
+        those of one pass over the whole image. With several scales or flips, classes and confidence are averaged over
+        them; all other maps are those of the plain image. Maps of an image that had to be padded are cropped to the
+        cells that it covers.
 
         Parameters
         ----------
@@ -135,48 +113,90 @@ class Segmenter:
         DatasetError
             If the image cannot be read or is too small.
         """
-        pixels = read_image(image)
-        size, x = pixels.shape[:2], self._prepare(pixels)
-        _record_pass(size)
-        with self._products():
+        return self.predict_batch([image])[0]
+
+    @torch.inference_mode()
+    def predict_batch(self, images: Sequence[Any]) -> list[Prediction]:
+        """Segment several images of one size at once; memory grows with their number.
+
+        Parameters
+        ----------
+        images : sequence
+            Each as for :meth:`predict`.
+
+        Returns
+        -------
+        list of Prediction
+            What :meth:`predict` gives for each, to rounding.
+
+        Raises
+        ------
+        DatasetError
+            If an image cannot be read or is too small.
+        ParameterError
+            If the images differ in size.
+        """
+        pixels = [read_image(image) for image in images]
+        sizes = {one.shape[:2] for one in pixels}
+        if len(sizes) > 1:
+            raise ParameterError(f"A batch holds images of one size, not of {sorted(sizes)}; predict them one by one.")
+        if not pixels:
+            return []
+        x = torch.cat([self._prepare(one) for one in pixels])
+        for one in pixels:
+            _record_pass(one.shape)
+        features, decoder, logits, upsampled = self._pass(x, sizes.pop())
+        out = []
+        for number, one in enumerate(pixels):
+            probabilities = self.views.average(
+                one, upsampled[number : number + 1], self._upsampled, align_corners=self._heads[-1].align_corners
+            )
+            # With head="full" the soft-max runs over all rows, but only the 19 trained classes may win.
+            confidence, classes = probabilities[0, :NUM_CLASSES].max(0)
+            covered = [n / padded for n, padded in zip(one.shape[:2], x.shape[2:], strict=True)]
+            prediction = Prediction(
+                classes=classes.to(torch.uint8).cpu().numpy(),
+                confidence=confidence.cpu().numpy(),
+                logits=_cropped(logits[number, :NUM_CLASSES], covered),
+                features=tuple(_cropped(feature[number], covered) for feature in features),
+                decoder=_cropped(decoder[number], covered),
+            )
+            out.append(prediction)
+        return out
+
+    def _pass(self, x: Tensor, size: tuple[int, ...]) -> tuple[Sequence[Tensor], Tensor, Tensor, Tensor]:
+        """Features, decoder's features and logits of prepared images; and logits at the size that these had before."""
+        with products(self.device, self.precision):
             features = self.model.extract_feat(x)
         decoder, logits = self._decode(features)
         rows = NUM_CLASSES if self.head == "classes" else logits.shape[1]
         if self._slides:
-            averaged = self._slide(x)[:, :rows]
-            logits = F.interpolate(averaged, logits.shape[2:], mode="area")
+            upsampled = self._slide(x)[:, :rows]
+            logits = F.interpolate(upsampled, logits.shape[2:], mode="area")
         else:
             logits = logits[:, :rows]
-            averaged = F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=self._heads[-1].align_corners)
-        probabilities = averaged[:, :, : size[0], : size[1]].softmax(1)
-        # With head="full" the soft-max runs over all rows, but only the 19 trained classes may win.
-        confidence, classes = probabilities[0, :NUM_CLASSES].max(0)
-        covered = [n / padded for n, padded in zip(size, x.shape[2:], strict=True)]
-        return Prediction(
-            classes=classes.to(torch.uint8).cpu().numpy(),
-            confidence=confidence.cpu().numpy(),
-            logits=_cropped(logits[0, :NUM_CLASSES], covered),
-            features=tuple(_cropped(feature[0], covered) for feature in features),
-            decoder=_cropped(decoder[0], covered),
-        )
+            upsampled = F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=self._heads[-1].align_corners)
+        return features, decoder, logits, upsampled[:, :, : size[0], : size[1]]
+
+    def _upsampled(self, pixels: np.ndarray) -> Tensor:
+        """Logits (1, K, H, W) of an image."""
+        return self._pass(self._prepare(pixels), pixels.shape[:2])[-1]
 
     def _prepare(self, pixels: np.ndarray) -> Tensor:
-        """(H, W, 3) uint8 RGB as the model's preprocessor leaves it: (1, 3, H', W') float32, normalised and padded."""
-        bgr = torch.from_numpy(pixels[..., ::-1].copy()).permute(2, 0, 1)  # as mmseg reads images
-        return self.model.data_preprocessor({"inputs": [bgr], "data_samples": [SegDataSample()]})["inputs"].contiguous()
+        return prepared(self.model, torch.from_numpy(pixels.copy()).permute(2, 0, 1)).contiguous()
 
     def _decode(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Decoder features and logits; with a foreign head the features are caught on their way into ``conv_seg``."""
         head = self._heads[-1]
         if len(self._heads) == 1 and uper_head.supports(head):
             decode = uper_head.decoder_features if self.device.type == "cpu" else type(head)._forward_feature
-            with self._products():
+            with products(self.device, self.precision):
                 decoder = decode(head, features).float()
             return decoder, head.cls_seg(decoder)  # in float32 always: rounded logits would be tied
         caught: list[Tensor] = []
         hook = head.conv_seg.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
         try:
-            with self._products():
+            with products(self.device, self.precision):
                 logits = self._heads[0](features)
                 for later in self._heads[1:]:  # a cascade: each head refines what the one before it predicted
                     logits = later(features, logits)
@@ -187,8 +207,8 @@ class Segmenter:
 
     def _slide(self, x: Tensor) -> Tensor:
         meta = {"ori_shape": x.shape[2:], "img_shape": x.shape[2:], "pad_shape": x.shape[2:]}
-        with self._products():
-            return self.model.slide_inference(x, [meta]).float()
+        with products(self.device, self.precision):
+            return self.model.slide_inference(x, [meta] * len(x)).float()
 
     @torch.inference_mode()
     def check(self) -> None:
@@ -204,7 +224,7 @@ class Segmenter:
         try:
             x = self._prepare(pixels)
             meta = {"ori_shape": x.shape[2:], "img_shape": x.shape[2:], "pad_shape": x.shape[2:]}
-            with self._products():
+            with products(self.device, self.precision):
                 wanted = self.model.encode_decode(x, [meta]).float()
                 features = self.model.extract_feat(x)
             decoder, logits = self._decode(features)
@@ -219,9 +239,11 @@ class Segmenter:
                 f"{what} and its parts predict different logits; use a head whose conv_seg gives the logits."
             )
 
-    def _products(self) -> torch.autocast:
-        """Context in which matrix products and convolutions run in the chosen precision."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+def prepared(model: EncoderDecoder, image: Tensor) -> Tensor:
+    """(3, H, W) RGB, 0..255, as the model's preprocessor leaves it: (1, 3, H', W') float32, normalised and padded."""
+    bgr = image.flip(0)  # as mmseg reads images
+    return model.data_preprocessor({"inputs": [bgr], "data_samples": [SegDataSample()]})["inputs"]
 
 
 def _alike(found: Tensor, wanted: Tensor, precision: Precision) -> bool:
@@ -242,20 +264,15 @@ def _record_pass(shape: tuple[int, ...]) -> None:
             stream.write(f"{shape[0]}x{shape[1]}\n")
 
 
-def _round_weights(model: torch.nn.Module) -> None:
-    """Keep the weights of products in bfloat16, or autocast would round them again for each image."""
-    for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d) and not name.endswith("conv_seg"):
-            module.to(torch.bfloat16)
-
-
 def load_segmenter(
     source: str | Path | dict[str, Any],
     checkpoint: str | Path | None = None,
     *,
     head: Head = "classes",
     device: str = "auto",
-    precision: Precision = "float32",
+    precision: Choice = "float32",
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
     sha256: str | None = None,
 ) -> Segmenter:
     """Build a segmenter and load its weights.
@@ -276,10 +293,17 @@ def load_segmenter(
     device : str
         ``"auto"`` (CUDA if there is one), or a PyTorch device. On the CPU, with networks of up to 100 million weights,
         the process keeps freed memory for reuse (:mod:`iood_helpers.model.fast.malloc` says why, and how to choose).
-    precision : {"float32", "bfloat16"}
+    precision : {"float32", "bfloat16", "float16", "auto"}
         ``"bfloat16"`` keeps the weights of products (half the memory) and their inputs to 8 binary digits; the residual
-        sums and the sampling of InternImage and UPerNet's classifier stay in float32. Faster where the processor
-        multiplies bfloat16 faster (matrix units), and only there. Do not mix precisions between fitting and predicting.
+        sums and the sampling of InternImage, UPerNet's classifier, and the soft-max of all networks stay in float32.
+        It is faster where the processor multiplies bfloat16 faster, and slower elsewhere. ``"float16"``, the same with
+        11 digits, needs CUDA. ``"auto"`` is bfloat16 where a timed product is faster (CPU) or where it is supported
+        (CUDA), else float32; ``Segmenter.precision`` says which. Do not mix precisions between fitting and predicting.
+    scales : sequence of float
+        Factors on the sides of the image, 0.1 to 8; soft-max probabilities are averaged over them as mmseg does at
+        test time. Logits and features are those of the plain image. Each scale takes a pass of its own.
+    flip : bool
+        Whether each scale is seen flipped from left to right, too, and averaged.
     sha256 : str, optional
         Expected checksum of the weights, 64 hexadecimal digits.
 
@@ -293,12 +317,13 @@ def load_segmenter(
         If the file is missing, unsafe, damaged, or does not fit the model; if the config cannot be read or built, or
         its model predicts something else than its features, decoder and classifier taken one by one.
     ParameterError
-        If ``head`` or ``precision`` is unknown.
+        If ``head`` or ``precision`` is unknown, float16 is asked for without CUDA, or a scale is impossible.
     """
     if head not in ("classes", "full"):
         raise ParameterError(f"Unknown head {head!r}; use 'classes' or 'full'.")
-    if precision not in ("float32", "bfloat16"):
-        raise ParameterError(f"Unknown precision {precision!r}; use 'float32' or 'bfloat16'.")
+    views = Views(tuple(scales), flip)
+    device = chosen_device(device)
+    precision = chosen_precision(precision, device)
     loaded = load_checkpoint(str(source) if checkpoint is None else checkpoint, sha256)
     model = builders.from_weights(loaded) if checkpoint is None else builders.from_config(source, loaded)
     if loaded.num_classes is not None and loaded.num_classes < NUM_CLASSES:
@@ -312,11 +337,11 @@ def load_segmenter(
             "(head='full' keeps all of them in the soft-max).",
             stacklevel=2,
         )
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     if str(device) == "cpu" and is_worthwhile(sum(weight.numel() for weight in model.parameters())):
         keep_freed_memory()
-    segmenter = Segmenter(model, loaded, head=head, device=device, precision=precision)
+    segmenter = Segmenter(
+        model, loaded, head=head, device=device, precision=precision, scales=views.scales, flip=views.flip
+    )
     if checkpoint is not None:
         segmenter.check()
     return segmenter

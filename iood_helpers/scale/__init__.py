@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "clients": ["Network", "connected"],
+        "experiment": ["run_experiment"],
         "extraction": ["extract"],
         "fitting": ["fit"],
         "refining": ["refine", "score"],

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import IoodError, ScaleError
 
 if TYPE_CHECKING:
-    from ..model.segmenter import Head, Precision, Prediction, Segmenter
+    from ..model.precision import Choice
+    from ..model.segmenter import Head, Prediction, Segmenter
 
 REMEDY = "more than one process needs the extra [scale]: pip install '.[scale]' in the checkout"
 SECONDS_TO_CONNECT = 30
@@ -31,14 +32,21 @@ class Network:
     source, checkpoint : str
         Names, addresses, or paths that all workers can read.
     head, device, precision
-        As for ``load_segmenter``; with ``device="auto"`` each worker takes the GPU that it sees, if any.
+        As for ``load_segmenter``; with ``device="auto"`` each worker takes the GPU that it sees, if any. The precision
+        ``"auto"`` is decided where the network is described, or workers would mix precisions.
     """
 
     source: str = "nano"
     checkpoint: str | None = None
     head: Head = "classes"
     device: str = "auto"
-    precision: Precision = "float32"
+    precision: Choice = "float32"
+
+    def __post_init__(self) -> None:
+        if self.precision == "auto":
+            from ..model.precision import chosen_device, chosen_precision
+
+            object.__setattr__(self, "precision", chosen_precision("auto", chosen_device(self.device)))
 
     def segmenter(self) -> Segmenter:
         """The segmenter of this process, built when first asked for; one for another network takes its place.

@@ -6,6 +6,7 @@ import html.parser
 import json
 import shutil
 from dataclasses import replace
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -17,9 +18,11 @@ from iood_helpers import load_dataset, refine_confidence
 from iood_helpers.command import page, pipeline, sources
 from iood_helpers.command.cli import main
 from iood_helpers.command.images import ENDINGS, NOVELTY_UNIT
+from iood_helpers.command.options import PRECISIONS
 from iood_helpers.errors import ClusteringError, DatasetError
 from iood_helpers.io import data_dir
 from iood_helpers.method.refinement import Distances, upsample
+from iood_helpers.model import precision
 
 SCENE = data_dir() / "mini" / "bravo" / "bravo_SMIYC" / "mini" / "mini_000001.jpg"
 
@@ -145,6 +148,20 @@ def test_an_interrupted_run_goes_on(folder, tmp_path, quick, passes, monkeypatch
     assert names(out) == ["a", "b", "sub/<c> & d"]
 
 
+def test_the_page_grows_while_pictures_come_in(folder, tmp_path, quick, monkeypatch):
+    out, look, seen = tmp_path / "out", pipeline.Pipeline.look, []
+    (folder / "bad.jpg").unlink()
+
+    def watched(self, picture):
+        seen.append(len(Page(out / "index.html").images) if (out / "index.html").exists() else None)
+        return look(self, picture)
+
+    monkeypatch.setattr(pipeline.Pipeline, "look", watched)
+    monkeypatch.setattr("iood_helpers.command.predict.SECONDS_BETWEEN_PAGES", 0)
+    assert predict(folder, out) == 0
+    assert seen == [None, 2, 4] and len(Page(out / "index.html").images) == 6
+
+
 def test_the_user_may_stop_at_the_first_damage(folder, tmp_path, quick, capsys):
     shutil.move(folder / "bad.jpg", folder / "aa.jpg")
     assert predict(folder, tmp_path / "out", "--stop") == 1
@@ -240,6 +257,14 @@ def test_statistics_belong_to_a_network(loaded, tmp_path, capsys):
     about = {**loaded.statistics.about, "checkpoint": "0" * 64}
     with pytest.raises(ClusteringError, match="another checkpoint than that of nano.pth"):
         pipeline.Pipeline(loaded.segmenter, replace(loaded.statistics, about=about))
+
+
+def test_auto_is_the_precision_of_the_statistics(loaded, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "is_bfloat16_faster", lambda: True)
+    assert pipeline.Pipeline.load("nano", device="cpu", precision="auto").segmenter.precision == "float32"
+    file = replace(loaded.statistics, about={"bound": 5.0}).save(tmp_path / "silent.safetensors")
+    assert pipeline.Pipeline.load("nano", str(file), device="cpu", precision="auto").segmenter.precision == "bfloat16"
+    assert get_args(precision.Choice) == PRECISIONS
 
 
 def test_statistics_of_a_run_folder_are_read(loaded, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import axe
 import build
 import pytest
 from conftest import ROOT
@@ -28,8 +29,8 @@ def tab(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(book):
-    with chromium.served(book) as address:
-        yield address
+    with chromium.served(book.parent) as address:
+        yield f"{address}/{book.name}"  # below a folder, as where it is published
 
 
 def draw_figures(tab):
@@ -58,6 +59,17 @@ def findings(tab, theme, *names):
     assert not any(found.values()), json.dumps(found, indent=1)
 
 
+def usable(tab, **options):
+    """Nothing serious may be found by axe-core, where it is installed."""
+    found = axe.findings(tab, **options) if axe.find() else []
+    assert not found, "\n".join(found)
+
+
+def test_axe_looks_at_the_pages():
+    if not axe.find():
+        pytest.skip("axe-core is not installed (make setup does it): no page was asked what assistive software can use")
+
+
 @pytest.mark.parametrize("page", [*build.pages(), "search", "genindex"])
 def test_a_page_is_light_and_sound_and_fits(tab, address, page):
     tab.resize(1440)
@@ -69,10 +81,13 @@ def test_a_page_is_light_and_sound_and_fits(tab, address, page):
     asked = [event["request"]["url"] for event in tab.happened("Network.requestWillBeSent")]
     assert asked and not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
     assert not complaints(tab)
-    findings(tab, "light", "pale", "wide", "covering", "cut", "iconless")
+    findings(tab, "light", "pale", "wide", "scrolled", "covering", "cut", "iconless")
+    usable(tab, contrast=not page.startswith("api/"))  # which takes seconds there, and ``pale`` has looked at all pages
     findings(tab, "dark", "pale")
     tab.resize(390)
     findings(tab, "dark", "wide", "covering", "cut", "small")
+    tab.run("new Promise((done) => setTimeout(done, 350))")  # the theme waits before it looks for boxes that scroll
+    usable(tab, contrast=False)
     assert not complaints(tab)
 
 

@@ -35,7 +35,7 @@ def shown():
         dict(zip(NAMES, (detectors.LogOdds(), detectors.Energy(), detectors.Entropy()), strict=True))
     )
     compared.fit(None, [segmenter.predict(load_dataset("mini/train-calibration", limit=1)[0].image())])
-    scenes = side_by_side.scenes_with_objects(["mini/SMIYC", "mini/synobjs"], limit=20)
+    scenes = side_by_side.scenes_with_objects(["mini/SMIYC", "mini/synobjs"])
     content = side_by_side.side_by_side(compared, scenes, keeping, SIGMA, ("energy", "log-odds"))
     return SimpleNamespace(scenes=scenes, predictions=predictions, compared=compared, content=content)
 
@@ -86,6 +86,15 @@ def test_levels_say_how_rare_a_score_is_and_keep_its_metrics(shown):
     for (_, sample), prediction, (kinds, _) in zip(shown.scenes, shown.predictions, decoded, strict=True):
         unknown, right = sample.invalid(), prediction.classes == sample.label()
         assert (kinds == np.where(unknown, 2, np.where(right, 0, 1))[::4, ::4]).all()
+
+
+def test_what_the_notebook_says_of_the_log_odds_holds(shown):
+    numbers = []
+    for scene in shown.content["scenes"]:
+        kinds, levels = maps_of(scene)
+        numbers.append([numbers_of(kinds, levels[0, averaged]) for averaged in (0, 1)])
+    assert all(averaged["wrong"] < plain["wrong"] - 0.02 for plain, averaged in numbers)
+    assert numbers[0][1]["ap"] > numbers[0][0]["ap"] + 0.05 and numbers[-1][1]["ap"] < numbers[-1][0]["ap"]
 
 
 def test_data_is_small(shown):

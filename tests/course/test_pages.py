@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pages
 import pytest
+import sound
 from conftest import ROOT
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
@@ -108,6 +109,27 @@ def test_data_of_figures_to_touch_is_a_file_of_its_own(small):
     assert re.findall('data-explorable="drag"(.*?)>', page) == [' data-source="step-1"', ""]
     assert (folder / "explorables" / "step-1.js").read_text() == 'ioodExplorables.receive("step-1", {"n":1});\n'
     assert "explorables" not in small[0]["index"]
+
+
+@pytest.mark.parametrize(
+    "body, mended",
+    [
+        ('<summary aria-label="Toggle hidden content"><p>Show</p></summary>', "<summary><p>Show</p></summary>"),
+        (
+            '<div role="list"><div role="doc-biblioentry">a</div></div>',
+            '<div role="list"><div role="listitem">a</div></div>',
+        ),
+        (
+            '<dl>\n<dd><em>a</em>,</dd>\n<dd><em>b</em></dd>\n</dl>\n\n<span class="sig-paren">)</span>',
+            '<span class="sig-lines"><span class="sig-line"><em>a</em>,</span>\n'
+            '<span class="sig-line"><em>b</em></span>\n</span>'
+            '\n\n<span class="sig-paren">)</span>',
+        ),
+        ("<dl><dt>a</dt><dd>b</dd></dl>", "<dl><dt>a</dt><dd>b</dd></dl>"),
+    ],
+)
+def test_markup_says_what_is_shown(body, mended):
+    assert sound.mended(body) == mended
 
 
 @pytest.mark.parametrize("bundle", ["basic", "gl3d"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import make_prediction
 
+from iood_helpers import Prediction
 from iood_helpers.detectors import (
     Energy,
     Ensemble,
@@ -54,6 +55,38 @@ def bank():
     )
 
 
+def arrays(prediction):
+    """The prediction as somebody has it who computes maps elsewhere."""
+    return Prediction.from_arrays(
+        list(prediction.features), prediction.logits, prediction.shape, decoder=prediction.decoder
+    )
+
+
+def test_a_bank_of_arrays_is_that_made_by_hand(bank):
+    images = [arrays(make_prediction(seed, size=SIZE)) for seed in range(5)]
+    own = FeatureBank.from_predictions(images[:3], images[3:], levels=(0, 1))
+    np.testing.assert_array_equal(own.label, bank.label)
+    for name in ("decoder", "logits"):
+        np.testing.assert_array_equal(getattr(own, name), getattr(bank, name))
+    raw = np.concatenate([own.embedder.raw.transform_grid(p).reshape(-1, 7) for p in images[:3]])
+    np.testing.assert_allclose(own.embedder.mean_, raw.mean(0), atol=1e-5)  # calibration images are not learned from
+    np.testing.assert_allclose(own.vectors.std(0), 1, atol=1e-3)
+    assert own.calibration_vectors.shape == bank.calibration_vectors.shape and len(own.calibration_images) == 2
+    np.testing.assert_array_equal(own.calibration_predicted, bank.calibration_predicted)
+
+
+def test_labels_of_pixels_are_read_at_the_cells_and_void_is_left_out(bank):
+    images = [make_prediction(seed, size=SIZE) for seed in range(3)]
+    labels = [np.full(SIZE, number, np.uint8) for number in range(2)]
+    labels[1][:, :48] = 255
+    own = FeatureBank.from_predictions(images[:2], images[2:], labels=labels)
+    cells = images[0].logits[0].size
+    assert np.bincount(own.label).tolist() == [cells, cells // 2]
+    assert len(own.vectors) == len(own.decoder) == len(own.logits) == len(own.label)
+    right_half = images[1].logits[:, :, 12:].reshape(19, -1).T
+    np.testing.assert_array_equal(own.logits[cells:], right_half)
+
+
 def all_scores():
     return [
         *(MaxSoftmax(), MaxLogit(), LogOdds(), Energy(), Entropy(), StandardizedMaxLogit(), Mahalanobis(), ViM(2)),
@@ -68,6 +101,7 @@ def test_every_score_has_the_one_signature(bank, score):
     values = score.fit(bank).score(prediction)
     assert values.shape == prediction.logits.shape[1:] and np.isfinite(values).all() and values.std() > 0
     np.testing.assert_allclose(values, score.score(prediction), rtol=1e-4, atol=1e-5)  # nothing is drawn anew
+    np.testing.assert_allclose(values, score.score(arrays(prediction)), rtol=1e-4, atol=1e-5)
 
 
 def test_formulas_on_one_cell():

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.cluster import KMeans
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
 
 from iood_helpers.errors import ClusteringError
 from iood_helpers.method.kmeans import START_ROWS_PER_CLUSTER, ClassKMeans
@@ -105,6 +113,55 @@ def test_is_a_scikit_learn_estimator():
     x, y = blobs()
     a, b = clone(model).fit(x, y), clone(model).fit(x, y)
     np.testing.assert_allclose(a.centers_[0], b.centers_[0], rtol=1e-5, atol=1e-5)
+
+
+OWN_WORDS = "refused with a ValueError, as asked, but in this package's words"
+UNLIKE_SCIKIT_LEARN = {
+    "check_complex_data": OWN_WORDS,
+    "check_estimators_empty_data_messages": OWN_WORDS,
+    "check_fit2d_predict1d": OWN_WORDS,
+    "check_n_features_in_after_fitting": OWN_WORDS,
+    "check_dtype_object": "vectors are numbers: arrays of Python objects are refused, whatever they hold",
+    "check_transformer_n_iter": "each class is a KMeans of its own, so that there is no one number of rounds",
+}
+"""What scikit-learn asks of an estimator and ClassKMeans does not do, with the reason; book/elsewhere.md tells it."""
+
+
+def test_passes_scikit_learns_checks():
+    """With scikit-learn's own data, whose classes are train ids; it passes or is listed, and nothing listed passes."""
+    results = check_estimator(
+        ClassKMeans(n_clusters=3, n_init=1), expected_failed_checks=UNLIKE_SCIKIT_LEARN, on_fail=None, on_skip=None
+    )
+    failed = {one["check_name"]: one["exception"] for one in results if one["status"] == "failed"}
+    assert not failed and len(results) > 40
+    assert {one["check_name"] for one in results if one["status"] == "xfail"} == set(UNLIKE_SCIKIT_LEARN)
+    page = (ROOT / "book/elsewhere.md").read_text()
+    assert set(re.findall(r"`(check_\w+_\w+)`", page)) == set(UNLIKE_SCIKIT_LEARN)
+
+
+def test_errors_are_those_that_scikit_learn_catches(fitted):
+    x, y = blobs()
+    refused = {
+        "instead of 3": lambda: fitted.predict(x[:, :1]),
+        "not \\(3,\\)": lambda: fitted.predict(x[0]),
+        "complex": lambda: ClassKMeans().fit(x * 1j, y),
+        "no vectors": lambda: ClassKMeans().fit(x[:0], y[:0]),
+        "sparse": lambda: fitted.transform(csr_array(x)),
+        "requires y": lambda: ClassKMeans().fit(x, None),
+    }
+    for match, call in refused.items():
+        with pytest.raises(ValueError, match=match):
+            call()
+    for error in (NotFittedError, ClusteringError):
+        with pytest.raises(error, match="call fit"):
+            ClassKMeans().predict(x)
+
+
+def test_works_in_a_pipeline_and_a_search():
+    x, y = blobs()
+    pipeline = make_pipeline(StandardScaler(), ClassKMeans(n_init=1))
+    search = GridSearchCV(pipeline, {"classkmeans__n_clusters": [1, 4]}, scoring="accuracy", cv=2).fit(x, y)
+    assert search.best_score_ > 0.95 and search.predict(x).shape == (400,)
 
 
 def test_saved_and_loaded_is_the_same(fitted, tmp_path):

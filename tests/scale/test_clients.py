@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 
 import pytest
 from distributed import Client
 
 from iood_helpers.errors import CheckpointError, ScaleError
+from iood_helpers.model import precision
 from iood_helpers.scale import Network, clients, connected
 
 
@@ -45,6 +47,13 @@ def test_a_process_builds_its_network_once():
     other = Network(precision="bfloat16")
     assert other.segmenter() is not network.segmenter()
     assert len(clients._HERE) == 1  # one in memory at a time
+
+
+def test_a_precision_is_chosen_once_for_all_workers(monkeypatch):
+    monkeypatch.setattr(precision, "is_bfloat16_faster", lambda: True)
+    network = Network(device="cpu", precision="auto")
+    monkeypatch.setattr(precision, "is_bfloat16_faster", lambda: False)  # as another worker might find
+    assert network.precision == pickle.loads(pickle.dumps(network)).precision == "bfloat16"
 
 
 def test_weights_that_cannot_be_read_are_named_at_once(client):

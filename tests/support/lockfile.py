@@ -9,8 +9,9 @@ from importlib.metadata import PackageMetadata, distributions, metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# The package itself, what a fresh environment has, and vendor packages that pip adds where torch needs them.
-LEFT_OUT = re.compile(r"iood-helpers|pip|hypothesis|pytest-xdist|execnet|(nvidia|cuda)-.*|triton")
+# The package itself, what a fresh environment has, what `make setup` adds without what it asks for, and vendor packages
+# that pip adds where torch needs them.
+LEFT_OUT = re.compile(r"iood-helpers|pip|axe-playwright-python|hypothesis|pytest-xdist|execnet|(nvidia|cuda)-.*|triton")
 HEAD = """# The environment for conda users; the same versions as requirements.lock (`make lock` writes both).
 name: iood
 channels:

@@ -53,6 +53,10 @@
       .map((e) => `${e.tagName} ${e.className}`).slice(0, 5)];
   };
 
+  // Code, in sight when the page opens, whose lines do not fit.
+  const scrolled = () => [...document.querySelectorAll("main pre")].filter((e) => e.scrollWidth > e.clientWidth + 1)
+    .filter((e) => e.checkVisibility()).map((e) => e.textContent.split("\n").sort((a, b) => b.length - a.length)[0]);
+
   // Legends that cover a part of a plot, or what is written along its axis.
   const covering = () => [...document.querySelectorAll(".iood-figure")].flatMap((figure, i) => {
     const legend = figure.querySelector(".legend")?.getBoundingClientRect();
@@ -78,5 +82,5 @@
   const small = () => [...document.querySelectorAll('main input[type="range"]')].map((e) => e.getBoundingClientRect())
     .filter((box) => box.width < 250 || box.height < 24).map((box) => `${box.width} x ${box.height}`);
 
-  return { pale, wide, covering, cut, iconless, small };
+  return { pale, wide, scrolled, covering, cut, iconless, small };
 })()
