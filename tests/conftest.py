@@ -18,6 +18,7 @@ NUMBERS = (
     *("dcnv3", "internimage", "uper_head", "winograd", "segmenter", "embedder", "kmeans", "refinement", "detectors"),
     *("published", "store", "metrics", "statistics", "sampling", "notebooks", "efficientvit", "anomaly_metrics"),
     *("components", "surplus", "explorables", "prediction", "onnx_export", "precision", "views"),
+    "explorable_detectors",
 )
 """Modules whose tests compare numbers: another processor computes them in another order."""
 

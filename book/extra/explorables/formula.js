@@ -1,4 +1,4 @@
-/* "Before and after, with the formula": sliders for the calibrated rule, and the arithmetic of one pixel. */
+/* "Before and after, with the formula": sliders for the calibrated rule, the arithmetic of one pixel, and a line to drag between the two. */
 ioodExplorables.register("formula", (root, data) => {
   "use strict";
   const iood = ioodExplorables;
@@ -20,6 +20,10 @@ ioodExplorables.register("formula", (root, data) => {
   const pictures = make("div", { class: "iood-pictures", tabindex: 0, role: "group",
     "aria-label": "Pictures; the arrow keys choose a pixel" }, ...views.map(({ box }) => box),
   make("p", { class: "iood-scale" }, "unsure ", make("span"), " sure"));
+  const swipe = view("before on the left of the line, after on the right");
+  swipe.canvas.classList.add("iood-swipe");
+  const divider = make("input", { type: "range", min: 0, max: 100, step: 1, value: 40 });
+  const line = iood.labelled("Line, also to be dragged in the picture:", divider);
   const steps = make("ol", { class: "iood-steps", "aria-live": "polite" });
   const summary = make("table", { class: "iood-confusion" });
   const chart = iood.plot({
@@ -31,8 +35,9 @@ ioodExplorables.register("formula", (root, data) => {
     make("div", { class: "iood-controls" }, iood.labelled("Scene:", sceneChoice).box, boxes.strength.box, boxes.width.box),
     pictures,
     make("p", {}, "Click a pixel, or choose one with the arrow keys (with Shift: ten at once)."),
-    make("div", { class: "iood-grid" }, make("div", {}, steps, summary),
-      make("figure", {}, make("figcaption", {}, "What a distance costs"), chart.svg)));
+    make("div", { class: "iood-grid" }, make("div", {}, swipe.box, line.box),
+      make("figure", {}, make("figcaption", {}, "What a distance costs"), chart.svg)),
+    make("div", { class: "iood-grid" }, steps, make("div", {}, summary)));
 
   let maps, pixel = START.sphere;
   const rule = () => ({ strength: Number(strength.value), width: Number(width.value) });
@@ -62,6 +67,23 @@ ioodExplorables.register("formula", (root, data) => {
       }
       pen.stroke();
     }
+  }
+
+  /* Both confidences in one picture, with the line between them. */
+  function drawSwipe() {
+    const { width: wide, height } = swipe.canvas, pen = swipe.canvas.getContext("2d");
+    const cut = Math.round(Number(divider.value) / 100 * wide);
+    pen.drawImage(views[1].canvas, 0, 0);
+    if (cut < wide) pen.drawImage(views[2].canvas, cut, 0, wide - cut, height, cut, 0, wide - cut, height);
+    for (const [color, thick] of [["#000", 4], ["#fff", 2]]) {
+      pen.fillStyle = color;
+      pen.fillRect(cut - thick / 2, 0, thick, height);
+      pen.beginPath();
+      pen.arc(cut, height / 2, 5 + thick, 0, 2 * Math.PI);
+      pen.fill();
+    }
+    line.value.textContent = `at ${divider.value} %`;
+    divider.setAttribute("aria-valuetext", `before on the left ${divider.value} percent, after on the rest`);
   }
 
   /* The formula with the numbers of the chosen pixel, a line for each step. */
@@ -104,6 +126,7 @@ ioodExplorables.register("formula", (root, data) => {
     iood.paint(views[1].canvas, data.columns, data.rows, (j) => iood.sigmoid(oddsAt(j)));
     iood.paint(views[2].canvas, data.columns, data.rows, (j) => after(j, chosen));
     views.forEach(drawCross);
+    drawSwipe();
     writeSteps(i, chosen);
     writeSummary(chosen);
     root.dataset.ready = `${sceneChoice.value} ${chosen.strength} ${chosen.width} ${pixel.join(" ")}`;
@@ -135,6 +158,15 @@ ioodExplorables.register("formula", (root, data) => {
     const far = event.shiftKey ? 10 : 1;
     choose(pixel[0] + far * move[0], pixel[1] + far * move[1]);
   });
+  function drag(event) {
+    if (event.type === "pointerdown") swipe.canvas.setPointerCapture(event.pointerId); // also beyond the picture's edge
+    else if (!event.buttons) return;
+    const place = swipe.canvas.getBoundingClientRect();
+    divider.value = 100 * (event.clientX - place.left) / place.width;
+    drawSwipe();
+  }
+  ["pointerdown", "pointermove"].forEach((kind) => swipe.canvas.addEventListener(kind, drag));
+  divider.addEventListener("input", drawSwipe);
   [strength, width].forEach((slider) => slider.addEventListener("input", show));
   sceneChoice.addEventListener("change", change);
   return change();
