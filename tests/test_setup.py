@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -40,6 +41,14 @@ def test_environment_yml_pins_the_same():
     text = (ROOT / "environment.yml").read_text()
     assert text == environment(LOCK)
     assert yaml.safe_load(text)["dependencies"][-1]["pip"] == LOCK
+
+
+def test_binder_installs_the_package():
+    """repo2docker makes the environment of environment.yml, and then runs postBuild, which must be executable."""
+    script = ROOT / "postBuild"
+    assert os.access(script, os.X_OK) and "install" in script.read_text() and "--editable ." in script.read_text()
+    assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
+    assert not (ROOT / "binder").exists() and not (ROOT / ".binder").exists()  # else only these are looked into
 
 
 WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github/workflows").glob("*.yml")}

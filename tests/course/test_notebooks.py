@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shutil
+import sys
 
 import nbformat
 import pytest
@@ -73,6 +74,29 @@ def test_sources_are_clean(name):
     for cell in cells(name, "code"):
         assert not cell.outputs and cell.execution_count is None
     assert declared_parameters(name)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_first_code_is_the_setup(name):
+    setup = cells(name, "code")[0]
+    assert setup.source == cells("template", "code")[0].source and "remove-cell" in tags(setup)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_setup_installs_what_is_missing(there, monkeypatch):
+    asked, done = [], []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: ... if there else None)
+    monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or "https://host.invalid/some-one/course")
+    monkeypatch.setattr("subprocess.run", lambda command, check: done.append(command))
+    monkeypatch.setattr("sys.path", ["elsewhere"])
+    exec(cells("template", "code")[0].source, {})
+    if there:
+        assert not asked and not done and sys.path == ["elsewhere"]
+    else:
+        clone, install = done
+        assert clone[:2] == ["git", "clone"] and clone[-2:] == ["https://host.invalid/some-one/course", "course"]
+        assert install[:4] == [sys.executable, "-m", "pip", "install"] and install[-1] == "course[book,scale]"
+        assert sys.path == ["course", "elsewhere"]
 
 
 @pytest.mark.parametrize("name", ALL)
