@@ -30,7 +30,7 @@ def export_onnx(segmenter: Segmenter, path: str | Path, shape: tuple[int, int]) 
 
     The file has one input, ``image``: (1, 3, H, W) float32, RGB, 0..255; normalisation is inside. Its outputs are
     ``logits`` (1, 19, h, w), ``decoder`` (1, D, h, w), and ``features_0``, ``features_1``, ... (1, C_k, h_k, w_k), as
-    :class:`.Prediction` has them. The tests compare them for nano and InternImage-T, to 1e-4 of each map's largest number.
+    :class:`.Prediction` has them. Tests compare them for nano and InternImage-T, to 1e-4 of each map's largest number.
 
     Parameters
     ----------
