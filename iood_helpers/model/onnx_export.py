@@ -60,7 +60,7 @@ def export_onnx(segmenter: Segmenter, path: str | Path, shape: tuple[int, int]) 
     image = torch.zeros(1, 3, *shape)
     with torch.no_grad(), _PlainPooling():
         outputs = ["logits", "decoder", *(f"features_{level}" for level in range(len(network(image)) - 2))]
-        program = torch.export.export(network, (image,))
+        program = torch.export.export(network, (image,), strict=False)
     names: dict[str, Any] = {"input_names": ["image"], "output_names": outputs}
 
     def write(temporary: Path) -> None:
@@ -70,7 +70,7 @@ def export_onnx(segmenter: Segmenter, path: str | Path, shape: tuple[int, int]) 
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
-            optimize=False,  # takes minutes for the larger networks; the runtimes do it when they load the file
+            optimize=False,  # runtimes do it when they load the file
             verbose=False,
             **names,
         )
