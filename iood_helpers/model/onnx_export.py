@@ -1,6 +1,6 @@
 """The network as one ONNX file, which runtimes other than PyTorch run; the extra ``[onnx]`` brings what it takes.
 
-From an image as it is read to features, decoder and logits: :meth:`Prediction.from_arrays` takes what comes out. The
+From an image as it is read to features, decoder and logits: :meth:`.Prediction.from_arrays` takes what comes out. The
 file holds nothing of this package: DCNv3 is written with ``GridSample``.
 """
 
@@ -30,7 +30,7 @@ def export_onnx(segmenter: Segmenter, path: str | Path, shape: tuple[int, int]) 
 
     The file has one input, ``image``: (1, 3, H, W) float32, RGB, 0..255; normalisation is inside. Its outputs are
     ``logits`` (1, 19, h, w), ``decoder`` (1, D, h, w), and ``features_0``, ``features_1``, ... (1, C_k, h_k, w_k), as
-    :class:`Prediction` has them; the largest difference to it that we measured is below 1e-4.
+    :class:`.Prediction` has them. Tests compare them for nano and InternImage-T, to 1e-4 of each map's largest number.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def export_onnx(segmenter: Segmenter, path: str | Path, shape: tuple[int, int]) 
     image = torch.zeros(1, 3, *shape)
     with torch.no_grad(), _PlainPooling():
         outputs = ["logits", "decoder", *(f"features_{level}" for level in range(len(network(image)) - 2))]
-        program = torch.export.export(network, (image,))
+        program = torch.export.export(network, (image,), strict=False)
     names: dict[str, Any] = {"input_names": ["image"], "output_names": outputs}
 
     def write(temporary: Path) -> None:
@@ -70,7 +70,7 @@ def export_onnx(segmenter: Segmenter, path: str | Path, shape: tuple[int, int]) 
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
-            optimize=False,  # takes minutes for the larger networks; the runtimes do it when they load the file
+            optimize=False,  # runtimes do it when they load the file
             verbose=False,
             **names,
         )
