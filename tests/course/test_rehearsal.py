@@ -118,7 +118,8 @@ def test_every_image_goes_through_the_network_once(bare_run):
     assert passes["00"] == 1 + 2 + 1  # the scene, and a few images to learn from
     assert passes["01"] == val + 1
     assert passes["02"] == fit + calibration + 1  # and a corner of one
-    assert passes["03"] == passes["06"] == 0 and passes["04"] == 1 + calibration
+    assert passes["03"] == passes["06"] == 0
+    assert passes["04"] == 1 + calibration + 2  # and two scenes to touch
     assert passes["05"] == 1 + calibration + bravo + val
 
 
