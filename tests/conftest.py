@@ -17,8 +17,7 @@ GOLDEN = ROOT / "tests" / "golden"
 NUMBERS = (
     *("dcnv3", "internimage", "uper_head", "winograd", "segmenter", "embedder", "kmeans", "refinement", "detectors"),
     *("published", "store", "metrics", "statistics", "sampling", "notebooks", "efficientvit", "anomaly_metrics"),
-    *("components", "surplus", "explorables", "prediction", "onnx_export", "precision", "views"),
-    "explorable_detectors",
+    *("components", "surplus", "explorables", "prediction", "views"),
 )
 """Modules whose tests compare numbers: another processor computes them in another order."""
 

@@ -25,7 +25,6 @@ def done(tmp_path_factory, client):
     return parameters, run_experiment(parameters, client=client)
 
 
-@pytest.mark.numbers
 def test_numbers_are_those_of_the_notebooks(done, chain):
     wanted, (_, found) = read_metrics(chain, "06_score_on_bravo"), done
     assert list(found) == list(RULES)
