@@ -10,7 +10,7 @@ AXE := axe-playwright-python==0.1.8  # for the axe.min.js in it; the browser dri
 AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 NUMBA_CPU_NAME=generic
 BASELINE := ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 NUMBA_CPU_NAME=generic
 
-.PHONY: setup run book publish-check links test test-fast test-numbers test-portable test-hard coverage audit bench lint types format \
+.PHONY: setup run book publish-check pdf links test test-fast test-numbers test-portable test-hard coverage audit bench lint types format \
 	real lab lock clean
 
 setup: $(READY)
@@ -31,6 +31,9 @@ book: setup  ## run the notebooks on the shipped data and build the book into bo
 
 publish-check: book  ## is the book fit to be published? packs book/_build/artifact.tar as the workflow does
 	$(BIN)/python book/publish.py
+
+pdf: book  ## the book as one file, book/_build/book.pdf; needs Chromium
+	$(BIN)/python book/pdf.py
 
 links: book  ## ask every address in the book
 	$(BIN)/jupyter-book build book --builder linkcheck

@@ -1,4 +1,4 @@
-"""A headless Chromium that tests drive by its DevTools protocol, and that reaches this machine only."""
+"""A headless Chromium that is driven by its DevTools protocol, and that reaches this machine only."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ def find():
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder, and says nothing."""
+
     def log_message(self, *args):
-        pass
+        """Nothing."""
 
 
 @contextmanager
@@ -56,6 +58,7 @@ class Tab:
             self.call(f"{domain}.enable")
 
     def call(self, method, **parameters):
+        """Answer of the browser to a method of the protocol; AssertionError where it refuses."""
         number = next(self.numbers)
         self.socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
@@ -72,11 +75,13 @@ class Tab:
         return result["result"].get("value")
 
     def resize(self, width, height=900):
+        """Set the width and height of the page in CSS pixels; a phone's below 600."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
 
     def theme(self, name):
+        """Set ``light`` or ``dark``."""
         self.run(f"document.documentElement.dataset.theme = {name!r}")
 
     def visit(self, address):
@@ -94,6 +99,7 @@ class Tab:
             time.sleep(0.05)
 
     def screenshot(self, path):
+        """Write the whole page to a PNG file."""
         height = min(self.run("document.documentElement.scrollHeight"), 16000)
         width = self.run("innerWidth")
         clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
@@ -101,6 +107,7 @@ class Tab:
         path.write_bytes(base64.b64decode(picture["data"]))
 
     def happened(self, method):
+        """Events of this kind since the last visit."""
         return [event["params"] for event in self.events if event["method"] == method]
 
 
