@@ -17,7 +17,7 @@ PAGE = """<!doctype html><meta charset="utf-8"><nav><h1>Menu</h1></nav><article>
 <div class="iood-figure" %s></div><details><summary>Solution</summary>{solution}</details>
 <details class="hide"><summary>Show code {folded}</summary></details></section><section id="two"><h2>Two</h2>
 <a href="page.html#two">here</a><a href="other.html">beside</a><a href="https://elsewhere.org/">far</a></section>
-</div></article><script>document.querySelector(".iood-figure").getBoundingClientRect()</script>"""
+</div></article>"""
 
 
 @pytest.fixture(scope="module")
