@@ -1,4 +1,4 @@
-"""KMeans per class by sums and counts: workers hold the vectors, and only sums travel.
+"""KMeans per class by sums and counts: workers hold the vectors, and only sums travel, those of all classes at once.
 
 Lloyd's algorithm as scikit-learn runs it, from the same first centres: the same rule for empty clusters and the same
 end, so that both give the same centres up to the order of sums.
@@ -6,7 +6,7 @@ end, so that both give the same centres up to the order of sums.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +47,30 @@ class Part(NamedTuple):
     counts: np.ndarray
     inertia: float
     farthest: list[tuple[float, int, np.ndarray]]
+
+
+class Found(NamedTuple):
+    """Where a fit ends.
+
+    Attributes
+    ----------
+    inertia : float
+        Sum of squared distances.
+    centers : numpy.ndarray
+        (k, D) float64.
+    counts : numpy.ndarray
+        (k,) int64.
+    """
+
+    inertia: float
+    centers: np.ndarray
+    counts: np.ndarray
+
+
+Asked = tuple[np.ndarray, int]
+"""Centers (k, D), and how many of the rows farthest from theirs are wanted."""
+Key = tuple[int, int]
+"""Class, and which of its ``n_init`` fits."""
 
 
 def fit(
@@ -102,33 +126,28 @@ def fit(
     rows = _Rows(store, embedder, chosen)
     with connected(client) as workers:
         blocks = _Blocks(store, embedder, chosen, workers)
-        for c in tqdm(np.unique(labels), "fit", disable=not progress):
-            _fit_class(model, int(c), np.flatnonzero(labels == c), rows, blocks)
+        classes = [int(c) for c in np.unique(labels)]
+        moments = blocks.moments(classes)
+        fits: dict[Key, Generator[Asked, Part, Found]] = {}
+        for c in tqdm(classes, "first centers", disable=not progress):
+            mean, variance = moments[c]
+            starts = _starts(model, rows, np.flatnonzero(labels == c), mean)
+            fits |= {(c, number): lloyd(start, variance, model.max_iter) for number, start in enumerate(starts)}
+        found = _side_by_side(fits, blocks, progress)
+        for c in classes:  # the best, as scikit-learn chooses it
+            best = min((one for (of, _), one in found.items() if of == c), key=lambda one: one.inertia)
+            model.inertia_[c], model.centers_[c], model.counts_[c] = best[0], best[1].astype(np.float32), best[2]
         model.shared_centers_ = model._fit_shared(rows)
     return model
 
 
-def _fit_class(model: ClassKMeans, c: int, members: np.ndarray, rows: _Rows, blocks: _Blocks) -> None:
-    """The best of ``n_init`` fits, as scikit-learn chooses it."""
+def _starts(model: ClassKMeans, rows: _Rows, members: np.ndarray, mean: np.ndarray) -> Iterator[np.ndarray]:
+    """First centers of each fit of a class, drawn as ``ClassKMeans`` draws them: (k, D) float64."""
     k = max(1, min(model.n_clusters, len(members) // model.min_samples_per_cluster))
     rng = np.random.RandomState(model.random_state)
-    mean, variance = blocks.moments(c)
-    best: tuple[float, np.ndarray, np.ndarray] | None = None
-    for start in _starts(rows, members, k, model.n_init, rng, mean):
-        found = lloyd(lambda centers, farthest: blocks.round(c, centers, farthest), start, variance, model.max_iter)
-        if best is None or found[0] < best[0]:
-            best = found
-    assert best is not None
-    model.inertia_[c], model.centers_[c], model.counts_[c] = best[0], best[1].astype(np.float32), best[2]
-
-
-def _starts(
-    rows: _Rows, members: np.ndarray, k: int, n_init: int, rng: np.random.RandomState, mean: np.ndarray
-) -> Iterator[np.ndarray]:
-    """First centres of each fit, drawn as ``ClassKMeans`` draws them: (k, D) float64."""
     most = single.START_ROWS_PER_CLUSTER * k
     x = rows[members] - mean if len(members) <= most else None
-    for _ in range(n_init):
+    for _ in range(model.n_init):
         if x is None:
             few = rows[members[rng.permutation(len(members))[:most]]] - mean
             yield kmeans_plusplus(few.astype(np.float64), k, random_state=rng)[0] + mean
@@ -136,39 +155,57 @@ def _starts(
             yield kmeans_plusplus(x, k, random_state=rng)[0].astype(np.float64) + mean
 
 
-def lloyd(measure: Any, start: np.ndarray, variance: float, max_iter: int) -> tuple[float, np.ndarray, np.ndarray]:
-    """Move centres to the means of their clusters until they rest.
+def lloyd(start: np.ndarray, variance: float, max_iter: int) -> Generator[Asked, Part, Found]:
+    """Move centers to the means of their clusters until they rest; whoever drives this measures.
 
     Parameters
     ----------
-    measure : callable
-        Called with centres (k, D) and a number of farthest rows; gives the :class:`Part` of all rows.
     start : numpy.ndarray
-        First centres, (k, D).
+        First centers, (k, D).
     variance : float
         Mean over dimensions of the rows' variance.
     max_iter : int
         Most rounds.
 
+    Yields
+    ------
+    tuple of (numpy.ndarray, int)
+        Centers, and a number of farthest rows: the :class:`Part` of all rows is to be sent back.
+
     Returns
     -------
-    inertia : float
-    centers : numpy.ndarray
-        (k, D) float64.
-    counts : numpy.ndarray
-        (k,) int64.
+    Found
     """
     centers = start
     for _ in range(max_iter):
-        part = measure(centers, 0)
+        part = yield centers, 0
         if (empty := np.flatnonzero(part.counts == 0)).size:
-            part = _filled(measure(centers, len(empty)), empty)
+            part = _filled((yield centers, len(empty)), empty)
         moved = np.where(part.counts[:, None] > 0, part.sums / np.maximum(part.counts, 1)[:, None], centers)
         shift, centers = ((moved - centers) ** 2).sum(), moved
         if shift <= TOLERANCE * variance:
             break
-    last = measure(centers, 0)
-    return last.inertia, centers, last.counts
+    last = yield centers, 0
+    return Found(last.inertia, centers, last.counts)
+
+
+def _side_by_side(
+    fits: Mapping[Key, Generator[Asked, Part, Found]], blocks: _Blocks, progress: bool
+) -> dict[Key, Found]:
+    """Results of fits that go on together: a round trip to the workers measures the centers of all of them."""
+    found = {}
+    asked = {key: next(one) for key, one in fits.items()}
+    with tqdm(total=len(fits), desc="fit", disable=not progress) as bar:
+        while asked:
+            parts = blocks.measure(asked)
+            asked = {}
+            for key, part in parts.items():
+                try:
+                    asked[key] = fits[key].send(part)
+                except StopIteration as end:
+                    found[key] = end.value
+                    bar.update()
+    return found
 
 
 def _filled(part: Part, empty: np.ndarray) -> Part:
@@ -221,27 +258,29 @@ class _Blocks:
             self._held = [workers.submit(_block_of, piece, tell, pure=False) for piece in pieces]
         self._workers = workers
 
-    def moments(self, c: int) -> tuple[np.ndarray, float]:
-        """Mean (D,) of the vectors of a class, and mean over dimensions of their variance."""
-        sums, squares, number = (sum(each) for each in zip(*self._all(_moments, c), strict=True))
-        mean = sums / number
-        return mean.astype(np.float32), float(np.mean(squares / number - mean**2))
+    def moments(self, classes: Sequence[int]) -> dict[int, tuple[np.ndarray, float]]:
+        """By class: mean (D,) of its vectors, and mean over dimensions of their variance."""
+        found = {}
+        parts = self._all(_moments, classes)
+        for c in classes:
+            sums, squares, number = (sum(each) for each in zip(*(part[c] for part in parts), strict=True))
+            mean = sums / number
+            found[c] = mean.astype(np.float32), float(np.mean(squares / number - mean**2))
+        return found
 
-    def round(self, c: int, centers: np.ndarray, farthest: int) -> Part:
-        """The :class:`Part` of all rows of a class."""
-        parts = self._all(_measured, c, centers, farthest)
-        far = sorted((one for part in parts for one in part.farthest), key=lambda one: -one[0])[:farthest]
-        sums, counts, inertia = (sum(each) for each in list(zip(*parts, strict=True))[:3])
-        return Part(sums, counts, float(inertia), far)
+    def measure(self, asked: Mapping[Key, Asked]) -> dict[Key, Part]:
+        """The :class:`Part` of all rows of a class, for each of the centers."""
+        parts = self._all(_measured, asked)
+        return {key: _sum([part[key] for part in parts], farthest) for key, (_, farthest) in asked.items()}
 
-    def _all(self, function: Any, *arguments: Any) -> list[Any]:
+    def _all(self, function: Any, argument: Any) -> list[Any]:
         """Results for all blocks, in order: sums are then the same wherever they are made."""
         if self._workers is None:
-            return [function(block, *arguments) for block in self._held]
+            return [function(block, argument) for block in self._held]
         with talking(self._workers):
-            sent = self._workers.submit(itself, arguments, pure=False)
+            sent = self._workers.submit(itself, argument, pure=False)
             submit = self._workers.submit
-            return self._workers.gather([submit(_applied, function, block, sent, pure=False) for block in self._held])
+            return self._workers.gather([submit(function, block, sent, pure=False) for block in self._held])
 
 
 Block = dict[int, np.ndarray]
@@ -271,18 +310,24 @@ def _block_of(piece: list[tuple[int, np.ndarray]], told: tuple[ShardedStore, Pix
     return _block(piece, *told)
 
 
-def _applied(function: Any, block: Block, arguments: tuple[Any, ...]) -> Any:
-    return function(block, *arguments)
+def _vectors(block: Block, c: int) -> np.ndarray:
+    return block.get(c, np.zeros((0, next(iter(block.values())).shape[1]), np.float32))
 
 
-def _moments(block: Block, c: int) -> tuple[Any, Any, int]:
-    x = block.get(c, np.zeros((0, next(iter(block.values())).shape[1]), np.float32))
-    return x.sum(0, dtype=np.float64), np.einsum("ij,ij->j", x, x, dtype=np.float64), len(x)
+def _moments(block: Block, classes: Sequence[int]) -> dict[int, tuple[Any, Any, int]]:
+    vectors = {c: _vectors(block, c) for c in classes}
+    return {
+        c: (x.sum(0, dtype=np.float64), np.einsum("ij,ij->j", x, x, dtype=np.float64), len(x))
+        for c, x in vectors.items()
+    }
 
 
-def _measured(block: Block, c: int, centers: np.ndarray, farthest: int) -> Part:
-    k, dim = centers.shape
-    x = block.get(c, np.zeros((0, dim), np.float32))
+def _measured(block: Block, asked: Mapping[Key, Asked]) -> dict[Key, Part]:
+    return {key: _part(_vectors(block, key[0]), *of) for key, of in asked.items()}
+
+
+def _part(x: np.ndarray, centers: np.ndarray, farthest: int) -> Part:
+    k = len(centers)
     squared = single._squared_distances(x, centers.astype(np.float32)) if len(x) else np.zeros((0, k), np.float32)
     nearest = squared.argmin(1)
     least = squared[np.arange(len(x)), nearest]
@@ -294,3 +339,9 @@ def _measured(block: Block, c: int, centers: np.ndarray, farthest: int) -> Part:
         float(least.sum(dtype=np.float64)),
         [(float(least[row]), int(nearest[row]), x[row].astype(np.float64)) for row in far],
     )
+
+
+def _sum(parts: Sequence[Part], farthest: int) -> Part:
+    far = sorted((one for part in parts for one in part.farthest), key=lambda one: -one[0])[:farthest]
+    sums, counts, inertia = (sum(each) for each in list(zip(*parts, strict=True))[:3])
+    return Part(sums, counts, float(inertia), far)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scale_samples import DRAW
@@ -21,14 +23,19 @@ def by_parts(x, parts=4):
     return held
 
 
+def moved(x, start, max_iter=100):
+    """Where the centers of one class rest."""
+    blocks = by_parts(x)
+    fits = {(0, 0): fitting.lloyd(start, blocks.moments([0])[0][1], max_iter)}
+    return fitting._side_by_side(fits, blocks, progress=False)[0, 0]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_scikit_learn_finds_the_same_from_the_same_start(seed):
     x = make_blobs(900, 5, centers=7, random_state=seed, cluster_std=3)[0].astype(np.float32)
     start = x[np.random.default_rng(seed).permutation(len(x))[:6]].astype(np.float64)
-    blocks = by_parts(x)
-    mean, variance = blocks.moments(0)
-    np.testing.assert_allclose(mean, x.mean(0), atol=1e-5)
-    inertia, centers, counts = fitting.lloyd(lambda *round: blocks.round(0, *round), start, variance, 100)
+    np.testing.assert_allclose(by_parts(x).moments([0])[0][0], x.mean(0), atol=1e-5)
+    inertia, centers, counts = moved(x, start)
     wanted = KMeans(6, init=start.astype(np.float32), n_init=1, max_iter=100).fit(x)
     np.testing.assert_allclose(centers, wanted.cluster_centers_, atol=1e-4)
     np.testing.assert_array_equal(counts, np.bincount(wanted.labels_))
@@ -39,8 +46,7 @@ def test_empty_clusters_are_filled_as_scikit_learn_does():
     """Two first centres lie far from every row."""
     x = make_blobs(300, 3, centers=4, random_state=0)[0].astype(np.float32)
     start = np.concatenate([x[:2], np.full((2, 3), [[1e3], [2e3]])]).astype(np.float64)
-    blocks = by_parts(x)
-    _, centers, counts = fitting.lloyd(lambda *round: blocks.round(0, *round), start, blocks.moments(0)[1], 100)
+    _, centers, counts = moved(x, start)
     wanted = KMeans(4, init=start.astype(np.float32), n_init=1, max_iter=100).fit(x)
     assert counts.min() > 0
     np.testing.assert_allclose(centers, wanted.cluster_centers_, atol=1e-4)
@@ -80,6 +86,17 @@ def test_workers_find_the_same_to_the_last_bit(store, fitted, client, monkeypatc
     kmeans = ClassKMeans(3, n_init=1, max_iter=2, n_shared=10)
     here, there = (fit(kmeans, store, embedder, client=where, progress=False) for where in (None, client))
     assert_alike(there, here, rtol=0, atol=0)
+
+
+def test_all_classes_share_the_rounds(store, fitted, monkeypatch):
+    """The most rounds of one class, and not the sum over classes: each is a round trip to the workers."""
+    rounds = []
+    plain = fitting._Blocks.measure
+    monkeypatch.setattr(fitting._Blocks, "measure", lambda self, asked: rounds.append(set(asked)) or plain(self, asked))
+    found = fit(ClassKMeans(3, n_init=2, max_iter=4, n_shared=0), store, fitted[0], progress=False)
+    assert rounds[0] == {(c, number) for c in found.centers_ for number in range(2)} and len(found.centers_) > 10
+    assert 2 < len(rounds) <= 2 * 4 + 1  # a round for empty clusters may come with each, and one ends a fit
+    assert all(later <= earlier for earlier, later in itertools.pairwise(rounds)) and rounds[-1] < rounds[0]
 
 
 def test_nothing_to_learn_from_is_named(tmp_path, dataset, embedder, fitted):
