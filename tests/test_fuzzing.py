@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fuzzing.harness import SHARES, Result, run_all, run_loader, told
 
-CASES = int(os.environ.get("IOOD_FUZZ_CASES", "5000"))
+CASES = int(os.environ.get("IOOD_FUZZ_CASES", "3000"))
 SEED = int(os.environ.get("IOOD_FUZZ_SEED", "0"))
 
 EXPECTED = {

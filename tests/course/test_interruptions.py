@@ -23,7 +23,7 @@ from toy_course import build
 from iood_helpers import ClassKMeans, EmbeddingStore
 from iood_helpers.course import kernels
 
-KILLS = int(os.environ.get("IOOD_KILLS", "3"))
+KILLS = int(os.environ.get("IOOD_KILLS", "2"))
 TOY = Path(toy_course.__file__)
 SLOW = """
 import os, time

@@ -212,8 +212,9 @@ def test_predictions_are_written_where_a_benchmark_withholds_labels(chain, tmp_p
 def test_the_chain_runs_on_photographs(real_data, tmp_path):
     if not (real_data / "camvid").is_dir():
         pytest.skip(f"{real_data} holds no camvid folder")
-    parameters = {**load_profile("camvid"), **SMALL, "run_dir": str(tmp_path), "data_root": str(real_data), "limit": 4}
-    run(NAMES, parameters, profile="camvid")
+    where = {"run_dir": str(tmp_path), "data_root": str(real_data)}
+    few = {"limit": 3, "demo_images": 4, "check_images": 2, "plan_images": 2, "scale_images": 1}
+    run(NAMES, {**load_profile("camvid"), **SMALL, **where, **few}, profile="camvid")
     metrics = json.loads((tmp_path / "metrics" / "01_load_checkpoint.json").read_text())
     assert metrics["miou"] > 0.3  # a network that has learned nothing of photographs reaches 0.1
 
