@@ -17,6 +17,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..datasets.labels import NUM_CLASSES
-from ..errors import IoodError, ParameterError
+from ..errors import IoodError, ParameterError, RefinementError
 from ..io import write_json
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class Timings:
     start : float
         Seconds until a process has its network.
     extract, calibrate, refine, score : float
-        Seconds per image: reading, predicting and storing its vectors; measuring its distances; refining it by all
-        rules; counting it for all rules.
+        Seconds per image: reading, predicting and storing its vectors; measuring its distances, and what the rules
+        make of its confidences; refining it by all rules; counting it for all rules.
     fit : float
         Seconds of the whole fit, in one process.
     store_bytes, tree_bytes : float
@@ -168,7 +169,7 @@ def measure(parameters: Mapping[str, Any], images: int, counts: Work | None = No
     counts = counts or Work(0, 0, 0)
     work = Work(
         counts.drawn or len(fit) + len(calibration),
-        counts.calibrated or 2 * min(parameters["recalibration_images"] or len(calibration), len(calibration)),
+        counts.calibrated or min(parameters["recalibration_images"] or len(calibration), len(calibration)),
         counts.tested or sum(map(len, tested)),
     )
     with TemporaryDirectory() as folder:
@@ -248,21 +249,36 @@ class _Handful:
         self.kmeans.calibrate(x, rows.predicted)
         return by_class + together, int(there.sum()) * x.shape[1] * 4
 
+    def rules(self) -> dict[str, Any]:
+        """All rules that the clusters serve."""
+        from ..method.refinement import RULES
+
+        return {name: rule() for name, rule in RULES.items() if self.parameters["n_shared"] or name != "surplus"}
+
     def calibrate(self) -> float:
-        """Seconds per image."""
+        """Seconds per image: both calibrations on whole images, each with the network."""
+        from ..method.calibration import recalibrate
         from ..method.surplus import calibrate_on_images
 
-        seconds = _seconds(lambda: calibrate_on_images(self.kmeans, self.network, self.few, self.embedder))
-        return seconds / len(self.few)
+        seen = self.network.segmenter(), self.few
+        seconds = 0.0
+        if self.parameters["n_shared"]:
+            seconds = _seconds(lambda: calibrate_on_images(self.kmeans, *seen, self.embedder))
+        rules = {name: rule for name, rule in self.rules().items() if hasattr(rule, "recalibration")}
+
+        def ask() -> None:
+            with suppress(RefinementError):  # a handful may show no wrong pixel, or lack labels: the time is spent
+                recalibrate(rules, *seen, self.kmeans, self.embedder)
+
+        return (seconds + _seconds(ask)) / len(self.few)
 
     def refine(self, splits: Sequence[Dataset]) -> tuple[float, float, float]:
         """Seconds per image of refining and of counting, and bytes of predictions per image, for all rules."""
-        from ..method.refinement import RULES
         from .refining import count_images, refine_image
 
         tree, fitted = self.folder / "tree", (self.kmeans, self.embedder)
         few = _spread([(sample, f"{data.name}/{data.split}") for data in splits for sample in data], self.images)
-        rules = {"raw": None} | {name: rule() for name, rule in RULES.items()}
+        rules = {"raw": None, **self.rules()}
 
         def one(index: int) -> None:
             sample, split = few[index]

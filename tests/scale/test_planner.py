@@ -69,10 +69,17 @@ def test_the_command_measures_and_writes(tmp_path, capsys):
     assert planner.main(["mini", *options, *small, "--set=test_splits=[mini/synobjs]"]) == 0
     assert "900" in capsys.readouterr().out
     found = json.loads((tmp_path / "plan.json").read_text())
-    assert found["work"] == {"drawn": 6, "calibrated": 6, "tested": 900}
+    assert found["work"] == {"drawn": 6, "calibrated": 3, "tested": 900}
     assert all(value > 0 for value in found["timings"].values())
     total = found["steps"][-1]
     assert total["seconds"]["3"] < total["seconds"]["1"]
+
+
+@pytest.mark.slow
+def test_clusters_without_shared_centers_are_planned_without_the_rule_that_needs_them(capsys):
+    small = ["--images", "2", "--set=limit=3", "--set=n_per_class=60", "--set=test_splits=[mini/synobjs]"]
+    assert planner.main(["mini", *small, "--set=n_shared=0"]) == 0
+    assert "calibration" in capsys.readouterr().out
 
 
 def test_what_cannot_be_planned_is_named(capsys, tmp_path):
