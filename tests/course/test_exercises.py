@@ -212,6 +212,7 @@ def test_the_handout_has_the_numbers_of_the_code():
         f"> {published.factor}$ times",
         f"$C' = {published.replacement}$",
         f"fewer than {MIN_CALIBRATION} takes",
+        f"tail probability below {calibrated.alpha}.",
         f"over {ECE_BINS} bins",
         f"{ClassKMeans().n_clusters} centres for each class",
     ):
