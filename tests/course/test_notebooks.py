@@ -63,8 +63,8 @@ def test_toc_and_files_agree():
 def test_parts(name):
     text = "\n".join(cell.source for cell in cells(name, "markdown"))
     headings = re.findall(r"^## (.+)$", text, re.M)
-    for wanted in ("Goals", "Prerequisites", "Exercises", "Summary", "What comes next", "References"):
-        assert wanted in headings, wanted
+    wanted = ["Goals", "Prerequisites", "Exercises", "Common mistakes", "Questions", "Summary", "What comes next"]
+    assert [heading for heading in headings if heading in (*wanted, "References")] == [*wanted, "References"]
     assert re.search(r"## Prerequisites\n\n.*minutes", text)
     assert sum("hide-cell" in tags(cell) for cell in cells(name)) >= 1
 
