@@ -19,6 +19,7 @@ OOD_COLOR = (255, 64, 32)
 LEGEND = {"orientation": "h", "y": -0.2, "yanchor": "top"}
 METHOD_COLORS = {
     "raw": "#7f8fa6",
+    "averaged": "#5b8def",
     "published": "#e1a32a",
     "calibrated": "#2a9d8f",
     "fused": "#d1495b",
