@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from ..errors import DatasetError
 from .labels import CLASS_NAMES, VOID
-from .loading import DATASETS, TREES, VIRTUAL, data_root, parse_name, tree_of
+from .loading import DATASETS, TREES, VIRTUAL, data_root, parse_name, part_of, tree_of
 from .samples import Sample
 from .trees import find
 
@@ -91,7 +91,8 @@ def check(name: str, root: str | Path | None = None, limit: int | None = None) -
     Yields
     ------
     Report
-        For each split that names files of its own (``train-fit`` and the like are parts of others).
+        For each split that names files of its own, or for the one that is asked for; a part such as ``train-fit``
+        counts its own images, and names what is missing in all of ``train``.
 
     Raises
     ------
@@ -104,18 +105,19 @@ def check(name: str, root: str | Path | None = None, limit: int | None = None) -
         splits = list(TREES[name])
     for split in splits:
         report = Report(f"{name}/{split}")
-        part = "train" if split in VIRTUAL else split
+        folder = "train" if split in VIRTUAL else split
         try:
-            found = find(tree_of(name, part), part, data_root(name, root))
+            found = find(tree_of(name, folder), folder, data_root(name, root))
         except DatasetError as error:
             report.faults.append(str(error))
             yield report
             continue
-        report.complete = len(found.samples)
+        samples = part_of(split, found.samples)
+        report.complete = len(samples)
         report.faults += map(str, found.missing)
-        if not found.samples and not found.missing:
+        if not samples and not found.missing:
             report.faults.append("No image is there; complete the download.")
-        for sample in tqdm(found.samples[:limit], report.name, leave=False, disable=None):
+        for sample in tqdm(samples[:limit], report.name, leave=False, disable=None):
             report.tried += 1
             try:
                 _count(report, sample)

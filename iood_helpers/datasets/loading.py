@@ -7,6 +7,7 @@ page on data sets lists layouts and encodings.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -148,14 +149,17 @@ def data_root(name: str, root: str | Path | None) -> Path:
 
 def _samples(name: str, split: str, root: Path) -> list[Sample]:
     if split in VIRTUAL:
-        calibration = split == "train-calibration"
-        return [
-            sample
-            for position, sample in enumerate(_samples(name, "train", root))
-            if (position % CALIBRATION_EVERY == CALIBRATION_EVERY - 1) == calibration
-        ]
+        return part_of(split, _samples(name, "train", root))
     tree = tree_of(name, split)
     return complete(find(tree, split, root), tree)
+
+
+def part_of(split: str, samples: Sequence[Sample]) -> list[Sample]:
+    """Those training images, in sorted order, that belong to a part of ``train``; all of them for other splits."""
+    if split not in VIRTUAL:
+        return list(samples)
+    last, calibration = CALIBRATION_EVERY - 1, split == "train-calibration"
+    return [sample for i, sample in enumerate(samples) if (i % CALIBRATION_EVERY == last) == calibration]
 
 
 def tree_of(name: str, split: str) -> Tree:

@@ -390,6 +390,15 @@ def test_check_reads_parts_folders_of_the_user_and_as_many_as_asked(tmp_path):
     assert report.usable == 1 and report.labels == 1
 
 
+def test_check_counts_the_images_of_a_part_not_of_the_whole():
+    complete = {}
+    for split in ("train", *VIRTUAL):
+        (report,) = check(f"mini/{split}", None, limit=1)
+        complete[split] = report.complete
+        assert report.complete == len(load_dataset(f"mini/{split}"))
+    assert complete["train"] == sum(complete[part] for part in VIRTUAL) == 5 * complete["train-calibration"]
+
+
 def test_the_book_lists_every_data_set_and_its_splits():
     entries = re.findall(r"^- (`.+)$", (ROOT / "book/datasets.md").read_text(), re.MULTILINE)
     assert {entry[1:].partition("/")[0] for entry in entries} == set(DATASETS)
