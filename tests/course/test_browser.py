@@ -14,7 +14,7 @@ if chromium.find() is None:
     pytest.skip("no Chromium on this machine", allow_module_level=True)
 
 CHECKS = (ROOT / "tests" / "support" / "page_checks.js").read_text().strip()
-LIMITS = {None: 600_000, "basic": 2_200_000, "gl3d": 3_000_000}
+LIMITS = {None: 600_000, "flat": 2_200_000, "solid": 2_000_000}
 """Bytes of a page with all that it loads, pictures too: without figures, with flat ones, with solid ones."""
 
 FIGURES = "document.querySelectorAll('.iood-figure')"
@@ -37,7 +37,10 @@ def draw_figures(tab):
     """Scroll from figure to figure; each must be drawn."""
     for i in range(tab.run(f"{FIGURES}.length")):
         tab.run(f"{FIGURES}[{i}].scrollIntoView()")
-        tab.wait(f"{FIGURES}[{i}].dataset.drawn && {FIGURES}[{i}].querySelector('.main-svg') !== null")
+        tab.wait(f"{FIGURES}[{i}].dataset.drawn && {FIGURES}[{i}].querySelector('.main-svg, canvas') !== null")
+    empty = "document.createElement('canvas'), { width: canvas.width, height: canvas.height }).toDataURL()"
+    drawn = f"(canvas) => canvas.width > 0 && canvas.toDataURL() !== Object.assign({empty}"
+    assert tab.run(f"[...document.querySelectorAll('.iood-figure canvas')].every({drawn})")
 
 
 def complaints(tab):
@@ -74,7 +77,7 @@ def test_axe_looks_at_the_pages():
 def test_a_page_is_light_and_sound_and_fits(tab, address, page):
     tab.resize(1440)
     tab.visit(f"{address}/{page}.html")
-    kind = tab.run(f"[...{FIGURES}].map((figure) => figure.dataset.bundle).sort().at(-1) ?? null")
+    kind = tab.run(f"[...{FIGURES}].map((figure) => figure.dataset.kind).sort().at(-1) ?? null")
     draw_figures(tab)
     weight = sum(event["encodedDataLength"] for event in tab.happened("Network.loadingFinished"))
     assert weight < LIMITS[kind], f"{weight} bytes"

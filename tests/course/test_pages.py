@@ -132,13 +132,12 @@ def test_markup_says_what_is_shown(body, mended):
     assert sound.mended(body) == mended
 
 
-@pytest.mark.parametrize("bundle", ["basic", "gl3d"])
-def test_the_figures_are_drawn_by_the_release_that_made_them(bundle):
+def test_the_figures_are_drawn_by_the_release_that_made_them():
     def release(script):
         return re.search(r"plotly\.js (?:\(.*\) )?v(\d+)\.", script.read_text()[:400])[1]
 
     package = Path(str(files("plotly") / "package_data" / "plotly.min.js"))
-    assert release(ROOT / "book" / "_static" / "plotly" / f"plotly-{bundle}.min.js") == release(package)
+    assert release(ROOT / "book" / "_static" / "plotly" / "plotly-basic.min.js") == release(package)
 
 
 @pytest.mark.parametrize(
