@@ -92,6 +92,11 @@ def test_pages_are_described_by_their_first_paragraph(small):
     assert '<meta name="description" content="A &quot;first&quot; &amp; &lt;paragraph&gt;.">' in small[0]["index"]
 
 
+def test_the_title_stands_in_a_landmark(small):
+    assert re.search(r'<nav aria-label="Start">\s*<a class="navbar-brand logo"', small[0]["step"])
+    assert small[0]["step"].count("navbar-brand") == 1
+
+
 def test_formulas_are_markup(small):
     assert "<msup>" in small[0]["step"] and not [page for page in small[0].values() if "MathJax" in page]
 
