@@ -203,8 +203,8 @@ def image_slider(pictures: Sequence[tuple[str, np.ndarray]], alt: str) -> None:
 
 def _data_uri(picture: np.ndarray) -> str:
     buffer = io.BytesIO()
-    # Few colours (class maps) are smaller and sharper as PNG, photographs as JPEG.
+    # Few colours (class maps) are smaller and sharper as PNG, photographs as WebP.
     few = len(np.unique(picture.reshape(-1, 3)[::7], axis=0)) < 64
-    kind = "PNG" if few else "JPEG"
-    Image.fromarray(picture).save(buffer, kind, **({"optimize": True} if few else {"quality": 85}))
+    kind = "PNG" if few else "WEBP"
+    Image.fromarray(picture).save(buffer, kind, **({"optimize": True} if few else {"quality": 75, "method": 6}))
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

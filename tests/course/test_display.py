@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import zlib
@@ -10,6 +11,7 @@ import zlib
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from PIL import Image
 
 from iood_helpers.course import display, explorables, glue
 from iood_helpers.errors import ParameterError
@@ -52,6 +54,16 @@ def test_pictures_name_their_classes_and_their_scale(monkeypatch):
     )
     display.show_images([(picture, "a map")], "Two classes.")
     assert "iood-key" not in shown[1]
+
+
+def test_photographs_are_light_and_class_maps_are_exact():
+    rng = np.random.default_rng(0)
+    photograph = np.clip(rng.normal(128, 40, (64, 64, 3)), 0, 255).astype(np.uint8)
+    few = rng.integers(0, 9, (64, 64, 1), np.uint8).repeat(3, axis=2)
+    kinds, bodies = zip(*(display._data_uri(picture).split(";base64,") for picture in (photograph, few)), strict=True)
+    assert kinds == ("data:image/webp", "data:image/png")
+    pictures = [np.array(Image.open(io.BytesIO(base64.b64decode(body))).convert("RGB")) for body in bodies]
+    assert (pictures[1] == few).all() and np.abs(pictures[0].astype(float) - photograph).mean() < 30
 
 
 def test_a_figure_in_the_book_is_data_in_its_place(monkeypatch):
