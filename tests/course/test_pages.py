@@ -94,7 +94,7 @@ def test_pages_are_described_by_their_first_paragraph(small):
 
 def test_style_sheets_hold_what_the_pages_use(small):
     (sheet,) = small[1].glob("_static/mystnb.*.css")
-    assert ".cell_input" in sheet.read_text() and ".tag_margin" not in sheet.read_text()
+    assert ".cell_input" in sheet.read_text() and ".tag_scroll-input" not in sheet.read_text()
 
 
 def test_the_title_stands_in_a_landmark(small):
