@@ -114,7 +114,7 @@ def used_names(folder: Path) -> set[str]:
     for page in folder.rglob("*.html"):
         for classes in re.findall(r'class="([^"]*)"', page.read_text()):
             names.update(classes.split())
-    for script in folder.glob("_static/**/*.js"):
+    for script in (*folder.glob("_static/**/*.js"), *folder.glob("explorables/*.js")):
         if script.name != "fontawesome.js" and "plotly" not in script.name:  # neither is for the theme's styles
             names.update(re.findall(r"[\w-]+", script.read_text()))
     return names
@@ -149,12 +149,13 @@ def _applies(selector: str, names: set[str]) -> bool:
 
 
 def shrink_styles(app: Sphinx, error: Exception | None) -> None:
-    """Take out of the theme's style sheet, the heaviest file of most pages, what no page and no script uses."""
+    """Take out of the style sheets, the heaviest files of most pages, what no page and no script uses."""
     if error or app.builder.name != "html":
         return
+    static = Path(app.outdir) / "_static"
     names = used_names(Path(app.outdir))
-    sheet = Path(app.outdir) / "_static" / "styles" / "pydata-sphinx-theme.css"
-    sheet.write_text(used_rules(sheet.read_text(), names))
+    for sheet in (*static.glob("*.css"), *static.glob("styles/*.css")):
+        sheet.write_text(used_rules(sheet.read_text(), names))
 
 
 def visit_math(translator: Any, node: nodes.math) -> None:

@@ -1,21 +1,27 @@
-// Draws the figures of a page as they come into view. Plotly, by far the heaviest part of the book, is loaded then, once.
+// Draws the figures of a page as they come into view. Plotly, by far the heaviest part of the book, is loaded then, once;
+// clouds of points in three dimensions have a small script of their own.
 (() => {
-  const folder = new URL("plotly/", document.currentScript.src);
+  const folder = document.currentScript.src;
   const narrow = window.matchMedia("(max-width: 600px)");
-  let library = null;
+  const scripts = {};
 
   const boxes = [...document.querySelectorAll(".iood-figure")];
-  const bundle = boxes.some((box) => box.dataset.bundle === "gl3d") ? "gl3d" : "basic";  // gl3d has scatter plots, too
 
-  const load = () => {
-    library ??= new Promise((done, failed) => {
+  const load = (name) => {
+    scripts[name] ??= new Promise((done, failed) => {
       const script = document.createElement("script");
-      script.src = new URL(`plotly-${bundle}.min.js`, folder);
-      script.onload = () => done(window.Plotly);
+      script.src = new URL(name, folder);
+      script.onload = done;
       script.onerror = failed;
       document.head.append(script);
     });
-    return library;
+    return scripts[name];
+  };
+
+  // The figure as Python packed it: JSON, deflated, as base64.
+  const unpacked = (box) => {
+    const bytes = Uint8Array.from(atob(box.querySelector("script").textContent), (letter) => letter.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
   };
 
   // The colours of the page, light or dark.
@@ -62,13 +68,22 @@
     await plotly.relayout(plot, { "legend.y": (area.bottom - end - 12) / area.height, "legend.yanchor": "top" });
   };
 
-  const draw = async (box) => {
-    box.figure ??= JSON.parse(box.querySelector("script").textContent);
-    const plotly = await load();
+  const drawFlat = async (box, figure) => {
+    await load("plotly/plotly-basic.min.js");
     const plot = box.querySelector(".iood-plot");
-    await plotly.react(plot, box.figure.data, adapted(box.figure, box), { displaylogo: false, responsive: true,
+    await Plotly.react(plot, figure.data, adapted(figure, box), { displaylogo: false, responsive: true,
       displayModeBar: narrow.matches ? false : "hover" });
-    await lowered(plotly, plot);
+    await lowered(Plotly, plot);
+  };
+
+  const drawSolid = async (box, figure, ratio) => {
+    box.cloud ??= load("solid/solid.js").then(() => ioodSolid(box.querySelector(".iood-plot"), figure, box.dataset.height));
+    (await box.cloud)(ratio);
+  };
+
+  const draw = async (box, ratio) => {
+    box.figure ??= unpacked(box);
+    await (box.dataset.kind === "solid" ? drawSolid : drawFlat)(box, await box.figure, ratio);
     box.dataset.drawn = "yes";
   };
 
@@ -78,8 +93,8 @@
   }), { rootMargin: "300px" });
   boxes.forEach((box) => watch.observe(box));
 
-  const again = () => boxes.filter((box) => box.dataset.drawn).forEach(draw);
+  const again = () => boxes.filter((box) => box.dataset.drawn).forEach((box) => draw(box));
   narrow.addEventListener("change", again);
   new MutationObserver(again).observe(document.documentElement, { attributeFilter: ["data-theme"] });
-  window.addEventListener("beforeprint", () => boxes.forEach(draw));
+  window.addEventListener("beforeprint", () => boxes.forEach((box) => draw(box, 3)));  // dots of paper are small
 })();

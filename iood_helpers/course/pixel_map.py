@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..datasets.labels import CLASS_NAMES, NUM_CLASSES, PALETTE
+from ..datasets.labels import CLASS_NAMES, NUM_CLASSES
 from ..datasets.samples import Sample
 from ..method.columns import Embeddings
 from ..method.kmeans import ClassKMeans
 from ..method.store import EmbeddingStore
 from .explorables import encode_numbers, jpeg_uri
 from .patches import PATCH, cut_patch, images_of, scaled, sheet
+from .plots import PLOT_PALETTE
 
 UNKNOWN = NUM_CLASSES
 """True class of pixels of unknown objects: one more than those of the network."""
@@ -105,7 +106,7 @@ def pixel_map(
     small, beside = sheet([scene for scene, _ in scenes])
     return {
         "names": [*CLASS_NAMES, "unknown object"],
-        "colors": PALETTE.tolist(),
+        "colors": PLOT_PALETTE.tolist(),
         "count": len(pixels),
         "clusters": int(cluster.max()) + 1,
         "points": {name: encode_numbers(values) for name, values in columns.items()},

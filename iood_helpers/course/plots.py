@@ -16,6 +16,19 @@ from ..datasets.labels import CLASS_NAMES, PALETTE, VOID
 from ..renamed import old_names
 
 OOD_COLOR = (255, 64, 32)
+_LIGHTER = {
+    "road": (145, 78, 145),
+    "building": (101, 101, 101),
+    "car": (48, 96, 220),
+    "truck": (135, 125, 225),
+    "bus": (119, 128, 148),
+    "train": (0, 120, 135),
+    "motorcycle": (104, 58, 255),
+    "bicycle": (154, 78, 86),
+}
+PLOT_PALETTE = np.array([_LIGHTER.get(c, rgb) for c, rgb in zip(CLASS_NAMES, PALETTE.tolist(), strict=True)], np.uint8)
+"""RGB colour of each train id for points and bars, shape (19, 3), uint8: those of ``PALETTE``, but lighter where they
+are too dark for a dark page. Class maps keep the field's colours."""
 LEGEND = {"orientation": "h", "y": -0.2, "yanchor": "top"}
 METHOD_COLORS = {
     "raw": "#7f8fa6",
@@ -70,8 +83,8 @@ def class_overlay(image: np.ndarray, classes: np.ndarray, strength: float = 0.5)
 
 
 def class_color(train_id: int) -> str:
-    """CSS colour of a train id."""
-    return "rgb({},{},{})".format(*PALETTE[train_id])
+    """CSS colour of a train id for points and bars, on light and on dark pages (``PLOT_PALETTE``)."""
+    return "rgb({},{},{})".format(*PLOT_PALETTE[train_id])
 
 
 def class_bars(values: Sequence[float], title: str, axis: str) -> go.Figure:
@@ -215,7 +228,7 @@ def scatter(
                 "color": colors[int(label)] if colors else None,
                 "symbol": (symbols or {}).get(int(label), "circle"),
                 "opacity": 0.8,
-                "line": {"color": "rgba(150,160,172,0.9)", "width": 0.8},  # dark colours on a dark page
+                "line": {"color": "rgba(150,160,172,0.9)", "width": 0.8},  # bright colours on a white page
             },
         }
         figure.add_trace(go.Scatter3d(**axes, **common) if points.shape[1] == 3 else go.Scatter(**axes, **common))

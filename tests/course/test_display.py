@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
+import zlib
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from PIL import Image
 
 from iood_helpers.course import display, explorables, glue
+from iood_helpers.errors import ParameterError
 
 PREFIX = "application/papermill.record/"
 
@@ -51,6 +56,16 @@ def test_pictures_name_their_classes_and_their_scale(monkeypatch):
     assert "iood-key" not in shown[1]
 
 
+def test_photographs_are_light_and_class_maps_are_exact():
+    rng = np.random.default_rng(0)
+    photograph = np.clip(rng.normal(128, 40, (64, 64, 3)), 0, 255).astype(np.uint8)
+    few = rng.integers(0, 9, (64, 64, 1), np.uint8).repeat(3, axis=2)
+    kinds, bodies = zip(*(display._data_uri(picture).split(";base64,") for picture in (photograph, few)), strict=True)
+    assert kinds == ("data:image/webp", "data:image/png")
+    pictures = [np.array(Image.open(io.BytesIO(base64.b64decode(body))).convert("RGB")) for body in bodies]
+    assert (pictures[1] == few).all() and np.abs(pictures[0].astype(float) - photograph).mean() < 30
+
+
 def test_a_figure_in_the_book_is_data_in_its_place(monkeypatch):
     shown = []
     monkeypatch.setattr(display, "display", lambda page: shown.append(page.data))
@@ -60,9 +75,18 @@ def test_a_figure_in_the_book_is_data_in_its_place(monkeypatch):
     display.show(go.Figure(go.Scatter3d(x=[1], y=[2], z=[3])), "One point.")
     assert shown[0].count("</script>") == 1 and 'aria-label="Points, &quot;two&quot;."' in shown[0]
     assert 'data-height="321"' in shown[0] and "min-height:321px" in shown[0]
-    data = json.loads(re.search(r'<script type="application/json">(.*)</script>', shown[0], re.S)[1])
+    packed = re.search(r"<script [^>]*>(.*)</script>", shown[0], re.DOTALL)[1]
+    data = json.loads(zlib.decompress(base64.b64decode(packed)))
     assert data["data"][0]["hovertext"][0] == "</script>" and data["layout"]["height"] == 321
-    assert [re.search(r'data-bundle="(\w+)"', page)[1] for page in shown] == ["basic", "gl3d"]
+    assert [re.search(r'data-kind="(\w+)"', page)[1] for page in shown] == ["flat", "solid"]
+
+
+@pytest.mark.parametrize("traces", [[go.Heatmap()], [go.Scatter3d(), go.Scatter()], [go.Scatter3d(), go.Mesh3d()]])
+def test_the_book_refuses_what_it_cannot_draw(traces, monkeypatch):
+    monkeypatch.setattr(display, "display", lambda page: None)
+    monkeypatch.setenv("IOOD_BOOK", "1")
+    with pytest.raises(ParameterError, match=f"cannot draw .*{traces[-1].type if len(traces) < 2 else 'scatter3d'}"):
+        display.show(go.Figure(traces), "Too much.")
 
 
 def test_explorable_stands_alone_in_a_notebook_and_is_light_in_the_book(monkeypatch):

@@ -92,6 +92,16 @@ def test_pages_are_described_by_their_first_paragraph(small):
     assert '<meta name="description" content="A &quot;first&quot; &amp; &lt;paragraph&gt;.">' in small[0]["index"]
 
 
+def test_style_sheets_hold_what_the_pages_use(small):
+    (sheet,) = small[1].glob("_static/mystnb.*.css")
+    assert ".cell_input" in sheet.read_text() and ".tag_scroll-input" not in sheet.read_text()
+
+
+def test_the_title_stands_in_a_landmark(small):
+    assert re.search(r'<nav aria-label="Start">\s*<a class="navbar-brand logo"', small[0]["step"])
+    assert small[0]["step"].count("navbar-brand") == 1
+
+
 def test_formulas_are_markup(small):
     assert "<msup>" in small[0]["step"] and not [page for page in small[0].values() if "MathJax" in page]
 
@@ -132,13 +142,12 @@ def test_markup_says_what_is_shown(body, mended):
     assert sound.mended(body) == mended
 
 
-@pytest.mark.parametrize("bundle", ["basic", "gl3d"])
-def test_the_figures_are_drawn_by_the_release_that_made_them(bundle):
+def test_the_figures_are_drawn_by_the_release_that_made_them():
     def release(script):
         return re.search(r"plotly\.js (?:\(.*\) )?v(\d+)\.", script.read_text()[:400])[1]
 
     package = Path(str(files("plotly") / "package_data" / "plotly.min.js"))
-    assert release(ROOT / "book" / "_static" / "plotly" / f"plotly-{bundle}.min.js") == release(package)
+    assert release(ROOT / "book" / "_static" / "plotly" / "plotly-basic.min.js") == release(package)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +170,8 @@ def test_names_come_from_pages_and_scripts(tmp_path):
     (tmp_path / "_static" / "plotly").mkdir(parents=True)
     (tmp_path / "page.html").write_text('<p class="one two">three</p>')
     (tmp_path / "_static" / "a.js").write_text('e.classList.add("four-five")')
+    (tmp_path / "explorables").mkdir()
+    (tmp_path / "explorables" / "b.js").write_text('make("p", { class: "seven" })')
     (tmp_path / "_static" / "plotly" / "plotly-basic.min.js").write_text('"six"')
     names = pages.used_names(tmp_path)
-    assert {"one", "two", "four-five"} <= names and not {"three", "six"} & names
+    assert {"one", "two", "four-five", "seven"} <= names and not {"three", "six"} & names

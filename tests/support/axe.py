@@ -18,16 +18,19 @@ def find():
 
 
 def findings(tab, *, contrast=True):
-    """Serious and critical findings on the page of a tab, against the WCAG up to 2.2, levels A and AA."""
+    """Serious and critical findings on the page of a tab, against the WCAG up to 2.2, levels A and AA.
+
+    And, though it is no more than good practice, what stands outside of all landmarks.
+    """
     options = (
         "{preload: false, resultTypes: ['violations'],"
         " runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'],"
-        f" rules: {{'color-contrast': {{enabled: {str(contrast).lower()}}}}}}}"
+        f" rules: {{region: {{enabled: true}}, 'color-contrast': {{enabled: {str(contrast).lower()}}}}}}}"
     )
     if not tab.run("'axe' in window"):
         tab.run(f"{find().read_text()}\n;0")
     return tab.run(
         f"axe.run(document, {options}).then(({{violations}}) => violations"
-        ".filter(({impact}) => ['serious', 'critical'].includes(impact))"
+        ".filter(({id, impact}) => id === 'region' || ['serious', 'critical'].includes(impact))"
         ".flatMap(({id, nodes}) => nodes.map(({target, html}) => `${id}: ${target} ${html.slice(0, 120)}`)))"
     )

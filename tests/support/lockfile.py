@@ -25,7 +25,7 @@ LICENSES = """# Licences of what is installed
 
 The project installs the packages of `requirements.lock` and ships none of them. Each is listed under the licence that
 its own metadata declares (`make lock` writes this page); read the files of a package for its terms. The project
-does ship two builds of Plotly.js, which draw the book's figures (`book/_static/plotly`, MIT License).
+does ship a build of Plotly.js, which draws the book's figures (`book/_static/plotly`, MIT License).
 
 | Licence as declared | Packages |
 |---|---|

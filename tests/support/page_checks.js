@@ -53,9 +53,15 @@
       .map((e) => `${e.tagName} ${e.className}`).slice(0, 5)];
   };
 
-  // Code, in sight when the page opens, whose lines do not fit.
-  const scrolled = () => [...document.querySelectorAll("main pre")].filter((e) => e.scrollWidth > e.clientWidth + 1)
-    .filter((e) => e.checkVisibility()).map((e) => e.textContent.split("\n").sort((a, b) => b.length - a.length)[0]);
+  // Code, in sight when the page opens or folded, whose lines do not fit.
+  const scrolled = () => {
+    const folded = [...document.querySelectorAll("main details:not([open])")];
+    folded.forEach((details) => { details.open = true; });
+    const found = [...document.querySelectorAll("main pre")].filter((e) => e.scrollWidth > e.clientWidth + 1)
+      .filter((e) => e.checkVisibility()).map((e) => e.textContent.split("\n").sort((a, b) => b.length - a.length)[0]);
+    folded.forEach((details) => { details.open = false; });
+    return found;
+  };
 
   // Legends that cover a part of a plot, or what is written along its axis.
   const covering = () => [...document.querySelectorAll(".iood-figure")].flatMap((figure, i) => {
@@ -78,9 +84,13 @@
   const iconless = () => [...document.querySelectorAll('i[class*="fa-"], span[class*="fa-"]')]
     .filter((icon) => getComputedStyle(icon).maskImage === "none").map((icon) => icon.className);
 
+  // Samples of a color that show none.
+  const colorless = () => [...document.querySelectorAll(".iood-color")].map((e) => e.getBoundingClientRect())
+    .filter((box) => box.width < 10 || box.height < 10).map((box) => `${box.width} x ${box.height}`);
+
   // Sliders too small for a finger.
   const small = () => [...document.querySelectorAll('main input[type="range"]')].map((e) => e.getBoundingClientRect())
     .filter((box) => box.width < 250 || box.height < 24).map((box) => `${box.width} x ${box.height}`);
 
-  return { pale, wide, scrolled, covering, cut, iconless, small };
+  return { pale, wide, scrolled, covering, cut, iconless, colorless, small };
 })()
