@@ -81,9 +81,9 @@ def test_a_page_is_light_and_sound_and_fits(tab, address, page):
     asked = [event["request"]["url"] for event in tab.happened("Network.requestWillBeSent")]
     assert asked and not [url for url in asked if not url.startswith((address, "data:", "blob:"))]
     assert not complaints(tab)
-    findings(tab, "light", "pale", "wide", "scrolled", "covering", "cut", "iconless")
+    findings(tab, "light", "pale", "wide", "scrolled", "covering", "cut", "iconless", "colorless")
     usable(tab, contrast=not page.startswith("api/"))  # which takes seconds there, and ``pale`` has looked at all pages
-    findings(tab, "dark", "pale")
+    findings(tab, "dark", "pale", "dimmed")
     tab.resize(390)
     findings(tab, "dark", "wide", "covering", "cut", "small")
     tab.run("new Promise((done) => setTimeout(done, 350))")  # the theme waits before it looks for boxes that scroll

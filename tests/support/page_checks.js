@@ -82,5 +82,13 @@
   const small = () => [...document.querySelectorAll('main input[type="range"]')].map((e) => e.getBoundingClientRect())
     .filter((box) => box.width < 250 || box.height < 24).map((box) => `${box.width} x ${box.height}`);
 
-  return { pale, wide, scrolled, covering, cut, iconless, small };
+  // Colors of legends and tables that have no room: an empty element in a line has none.
+  const colorless = () => [...document.querySelectorAll('main [style*="background"]:empty')].filter((e) => e.checkVisibility())
+    .filter((e) => e.getBoundingClientRect().width < 4 || e.getBoundingClientRect().height < 4).map((e) => e.outerHTML);
+
+  // Pictures whose colors the page changes, so that they are no longer those of their legends.
+  const dimmed = () => [...document.querySelectorAll("main img")].filter((e) => getComputedStyle(e).filter !== "none")
+    .map((e) => e.alt || e.src.slice(0, 80));
+
+  return { pale, wide, scrolled, covering, cut, iconless, small, colorless, dimmed };
 })()

@@ -17,7 +17,7 @@ ioodExplorables.register("detectors", (root, data) => {
   function side(name, start) {
     const detector = iood.choices(data.detectors.map((text, i) => [i, text]));
     detector.value = Math.max(data.detectors.indexOf(start), 0);
-    const kind = iood.choices([[0, "plain"], [1, "averaged over neighbors"]]);
+    const kind = iood.choices([[0, "plain"], [1, "averaged over neighbours"]]);
     const canvas = make("canvas", { role: "img" }), plots = make("div");
     const numbers = make("dl", { class: "iood-numbers" }, ...NUMBERS.map(([key, text]) =>
       make("div", {}, make("dt", {}, text), make("dd", { "data-number": `${name}-${key}` }))));
