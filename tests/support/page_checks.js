@@ -78,17 +78,13 @@
   const iconless = () => [...document.querySelectorAll('i[class*="fa-"], span[class*="fa-"]')]
     .filter((icon) => getComputedStyle(icon).maskImage === "none").map((icon) => icon.className);
 
+  // Samples of a color that show none.
+  const colorless = () => [...document.querySelectorAll(".iood-color")].map((e) => e.getBoundingClientRect())
+    .filter((box) => box.width < 10 || box.height < 10).map((box) => `${box.width} x ${box.height}`);
+
   // Sliders too small for a finger.
   const small = () => [...document.querySelectorAll('main input[type="range"]')].map((e) => e.getBoundingClientRect())
     .filter((box) => box.width < 250 || box.height < 24).map((box) => `${box.width} x ${box.height}`);
 
-  // Colors of legends and tables that have no room: an empty element in a line has none.
-  const colorless = () => [...document.querySelectorAll('main [style*="background"]:empty')].filter((e) => e.checkVisibility())
-    .filter((e) => e.getBoundingClientRect().width < 4 || e.getBoundingClientRect().height < 4).map((e) => e.outerHTML);
-
-  // Pictures whose colors the page changes, so that they are no longer those of their legends.
-  const dimmed = () => [...document.querySelectorAll("main img")].filter((e) => getComputedStyle(e).filter !== "none")
-    .map((e) => e.alt || e.src.slice(0, 80));
-
-  return { pale, wide, scrolled, covering, cut, iconless, small, colorless, dimmed };
+  return { pale, wide, scrolled, covering, cut, iconless, colorless, small };
 })()
