@@ -22,6 +22,7 @@ from PIL import Image
 from iood_helpers.bravo.histograms import auroc, bin_sums, calibration_error, ood_ranking
 from iood_helpers.checks import LEVELS as CONFIDENCE_LEVELS
 from iood_helpers.course.explorables import encode_map
+from iood_helpers.course.plots import OOD_COLOR
 from iood_helpers.datasets.labels import CLASS_NAMES, PALETTE
 
 BOOK = ROOT / "book"
@@ -333,7 +334,9 @@ def test_what_the_chapter_says_of_the_scenes_holds(scenes):
     assert abs(order[0] - order[1]) < 0.02
     sphere, of_object = scenes["sphere"], scenes["sphere"]["kinds"] == 2
     mean = {
-        (name, width): sigmoid((maps["odds"] + make_data.LOWEST) / 10 - penalty(maps["distance"], 2.5, width))[where].mean()
+        (name, width): sigmoid(
+            (maps["odds"][where] + make_data.LOWEST) / 10 - penalty(maps["distance"][where], 2.5, width)
+        ).mean()
         for name, maps, where in (("sphere", sphere, of_object), ("night", night, right))
         for width in (0.1, 0.5, np.inf)
     }
@@ -343,6 +346,15 @@ def test_what_the_chapter_says_of_the_scenes_holds(scenes):
         if (maps["kinds"] == 2).any():
             least_sure = maps["odds"] <= np.quantile(maps["odds"], 0.01)
             assert (maps["kinds"][least_sure] == 2).mean() < 0.2
+
+
+def test_unknown_objects_have_one_color_that_no_class_has():
+    color = "rgb({}, {}, {})".format(*OOD_COLOR)
+    assert f'UNKNOWN_COLOR = "{color}"' in (STATIC / "core.js").read_text()
+    sheet = (BOOK / "_static" / "explorables.css").read_text()
+    for name in ("svg .unknown", ".iood-swatch.tp", ".iood-diamond"):
+        assert color in re.search(rf"{re.escape(name)} {{[^}}]*}}", sheet)[0]
+    assert np.linalg.norm(PALETTE.astype(int) - OOD_COLOR, axis=1).min() > 100
 
 
 def test_primer_has_the_colors_of_the_classes():
