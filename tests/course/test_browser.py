@@ -17,10 +17,9 @@ CHECKS = (ROOT / "tests" / "support" / "page_checks.js").read_text().strip()
 LIMITS = {None: 600_000, "basic": 2_200_000, "gl3d": 3_000_000}
 """Bytes of a page with all that it loads, pictures too: without figures, with flat ones, with solid ones."""
 
+FIGURES = "document.querySelectorAll('.iood-figure')"
 DIMMED = "[...document.querySelectorAll('main img')].filter((e) => getComputedStyle(e).filter !== 'none').length"
 """Pictures whose colors the page changes: those of maps are no longer those of their legends then."""
-
-FIGURES = "document.querySelectorAll('.iood-figure')"
 
 
 @pytest.fixture(scope="module")
