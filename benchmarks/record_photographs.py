@@ -106,7 +106,9 @@ def false_alarms(measured: dict) -> str:
     """Shares of ordinary pixels beyond the threshold that finds 80 % of the unknown ones; then by predicted class."""
     scores = ("raw", "distance", "surplus")
     one = {"cityscapes/val": "cityscapes/val (1 image)"}
-    whole = [[one.get(split, split), *(f"{100 * row[s]:.1f} %" for s in scores)] for split, row in measured["false"].items()]
+    whole = [
+        [one.get(split, split), *(f"{100 * row[s]:.1f} %" for s in scores)] for split, row in measured["false"].items()
+    ]
     classes = [
         [name, f"{100 * row['share']:.1f} %", *(f"{100 * row[s]:.0f} %" for s in scores[1:])]
         for name, row in sorted(measured["classes"]["labelmefacade/all"].items(), key=lambda item: -item[1]["share"])
