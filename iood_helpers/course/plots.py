@@ -15,7 +15,8 @@ from scipy.ndimage import binary_dilation
 from ..datasets.labels import CLASS_NAMES, PALETTE, VOID
 from ..renamed import old_names
 
-OOD_COLOR = (255, 64, 32)
+OOD_COLOR = (0, 200, 255)
+"""RGB of unknown objects wherever they are marked: unlike every class, and seen on a red bus."""
 _LIGHTER = {
     "road": (145, 78, 145),
     "building": (101, 101, 101),

@@ -92,6 +92,8 @@ def test_a_page_is_light_and_sound_and_fits(tab, address, page):
     findings(tab, "light", "pale", "wide", "scrolled", "covering", "cut", "iconless", "colorless")
     usable(tab, contrast=not page.startswith("api/"))  # which takes seconds there, and ``pale`` has looked at all pages
     findings(tab, "dark", "pale")
+    dimmed = "[...document.querySelectorAll('main img')].filter((e) => getComputedStyle(e).filter !== 'none').length"
+    assert tab.run(dimmed) == 0  # or the colors of maps are no longer those of their legends
     tab.resize(390)
     findings(tab, "dark", "wide", "covering", "cut", "small")
     tab.run("new Promise((done) => setTimeout(done, 350))")  # the theme waits before it looks for boxes that scroll

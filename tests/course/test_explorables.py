@@ -22,6 +22,7 @@ from PIL import Image
 from iood_helpers.bravo.histograms import auroc, bin_sums, calibration_error, ood_ranking
 from iood_helpers.checks import LEVELS as CONFIDENCE_LEVELS
 from iood_helpers.course.explorables import encode_map
+from iood_helpers.course.plots import OOD_COLOR
 from iood_helpers.datasets.labels import CLASS_NAMES, PALETTE
 
 BOOK = ROOT / "book"
@@ -276,14 +277,14 @@ def test_thresholds_show_the_metrics_of_the_package(shown, scenes, number, case)
     expected = {
         "recall": counts["tp"] / unknown.sum(),
         "fpr": counts["fp"] / known.sum(),
-        "precision": counts["tp"] / called[unknown | known].sum() if called.any() else 1,
+        "precision": counts["tp"] / called[unknown | known].sum() if called.any() else None,  # a dash
         "auroc": rank["auroc_ood"],
         "auprc": rank["auprc_ood"],
         "fpr95": rank["fpr95_ood"],
         "share": unknown.sum() / (unknown | known).sum(),
         "ece": calibration_error(bin_sums(right, wrong)),
     }
-    expected = {name: float(value) for name, value in expected.items()}
+    expected = {name: value if value is None else float(value) for name, value in expected.items()}
     assert {name: seen[name] for name in expected} == pytest.approx(expected, abs=6e-4)
     if threshold == 70:
         assert seen["recallAt95"] >= 0.95 and seen["fprAt95"] == seen["fpr95"]
@@ -331,10 +332,29 @@ def test_what_the_chapter_says_of_the_scenes_holds(scenes):
         for rule in ("network", "refined")
     ]
     assert abs(order[0] - order[1]) < 0.02
+    sphere, of_object = scenes["sphere"], scenes["sphere"]["kinds"] == 2
+    mean = {
+        (name, width): sigmoid(
+            (maps["odds"][where] + make_data.LOWEST) / 10 - penalty(maps["distance"][where], 2.5, width)
+        ).mean()
+        for name, maps, where in (("sphere", sphere, of_object), ("night", night, right))
+        for width in (0.1, 0.5, np.inf)
+    }
+    assert [mean["sphere", width] for width in (np.inf, 0.5, 0.1)] == pytest.approx([0.55, 0.37, 0.17], abs=5e-3)
+    assert [mean["night", width] for width in (np.inf, 0.5, 0.1)] == pytest.approx([0.84, 0.67, 0.60], abs=5e-3)
     for maps in scenes.values():  # precision starts low: borders are less sure than objects
         if (maps["kinds"] == 2).any():
             least_sure = maps["odds"] <= np.quantile(maps["odds"], 0.01)
             assert (maps["kinds"][least_sure] == 2).mean() < 0.2
+
+
+def test_unknown_objects_have_one_color_that_no_class_has():
+    color = "rgb({}, {}, {})".format(*OOD_COLOR)
+    assert f'UNKNOWN_COLOR = "{color}"' in (STATIC / "core.js").read_text()
+    sheet = (BOOK / "_static" / "explorables.css").read_text()
+    for name in ("svg .unknown", ".iood-swatch.tp", ".iood-diamond"):
+        assert color in re.search(rf"{re.escape(name)} {{[^}}]*}}", sheet)[0]
+    assert np.linalg.norm(PALETTE.astype(int) - OOD_COLOR, axis=1).min() > 100
 
 
 def test_primer_has_the_colors_of_the_classes():

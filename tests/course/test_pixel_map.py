@@ -12,6 +12,7 @@ from test_explorables import decode
 from iood_helpers import ClassKMeans, load_dataset
 from iood_helpers.course.patches import cut_patch
 from iood_helpers.course.pixel_map import UNKNOWN, MappedPixel, pixel_map, stored_pixels
+from iood_helpers.course.plots import OOD_COLOR
 from iood_helpers.datasets.labels import CLASS_NAMES
 
 NAMES = [*CLASS_NAMES, "unknown object"]
@@ -180,7 +181,7 @@ def test_colors_and_classes_are_chosen_and_a_finger_will_do(small, content, touc
         touched.choose(tab, 0, "known")
         seen = touched.picture(tab, "[tabindex] canvas")
         column, row = np.round(at[unknown] - (left, top)).astype(int)
-        assert np.abs(seen[row, column].astype(int) - (255, 40, 200)).max() < 30
+        assert np.abs(seen[row, column].astype(int) - OOD_COLOR).max() < 30
         pictures = set()
         for way in ("class", "known", "distance", "cluster"):
             touched.choose(tab, 0, way)

@@ -4,7 +4,7 @@ ioodExplorables.register("centers", async (root, data) => {
   const iood = ioodExplorables;
   const { make } = iood;
   const NEAREST = 3, NONE = 65535, BIN = 5, LAST = 255; // hundredths in a bar of the histogram, and the largest distance
-  const PLANES = 2 + 3 * NEAREST, PINK = "rgb(255, 40, 200)";
+  const PLANES = 2 + 3 * NEAREST;
   const { steps } = data.calibration;
 
   const [patches, calibration] = await Promise.all([iood.image(data.patches.image),
@@ -55,7 +55,7 @@ ioodExplorables.register("centers", async (root, data) => {
     const pen = canvas.getContext("2d"), wide = canvas.width / scene.columns, high = canvas.height / scene.rows;
     pen.imageSmoothingQuality = "high";
     pen.drawImage(scene.picture, 0, 0, canvas.width, canvas.height);
-    pen.fillStyle = PINK;
+    pen.fillStyle = iood.UNKNOWN_COLOR;
     scene.planes[1].forEach((inside, i) => { // outlines of unknown objects
       if (!inside) return;
       const x = i % scene.columns, y = Math.floor(i / scene.columns);

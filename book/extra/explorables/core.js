@@ -108,6 +108,7 @@ window.ioodExplorables = (() => {
   // ---- the method and its metrics: the definitions are those of the book's reference
 
   const RIGHT = 0, WRONG = 1, UNKNOWN = 2; // 3 is void: it counts nowhere
+  const UNKNOWN_COLOR = "rgb(0, 200, 255)", KNOWN_COLOR = "rgb(128, 139, 152)"; // OOD_COLOR in Python
 
   const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
@@ -238,7 +239,7 @@ window.ioodExplorables = (() => {
 
   return {
     receive, register, open, image, decode, sigmoid, penalty, count, confusion, ranking, calibration,
-    make, labelled, choices, percent, signed, confidenceText, plot, paint, UNIT, UNKNOWN, WRONG,
+    make, labelled, choices, percent, signed, confidenceText, plot, paint, UNIT, UNKNOWN, WRONG, UNKNOWN_COLOR, KNOWN_COLOR,
     decodeNumbers, SCALE,
   };
 })();

@@ -10,14 +10,14 @@ ioodExplorables.register("detectors", (root, data) => {
   const NUMBERS = [["ap", "AP of unknown pixels"], ["unknown", "AUROC of unknown pixels"], ["wrong", "AUROC of wrong classes"]];
 
   const sceneChoice = iood.choices(data.scenes.map(({ title }, i) => [i, title]));
-  const picture = make("canvas", { role: "img", "aria-label": "The scene; unknown objects are outlined in pink" });
+  const picture = make("canvas", { role: "img", "aria-label": "The scene; unknown objects are outlined in light blue" });
   const sentence = make("p", { class: "iood-sentence", "aria-live": "polite" });
 
   /* One of the two sides, with its own controls. */
   function side(name, start) {
     const detector = iood.choices(data.detectors.map((text, i) => [i, text]));
     detector.value = Math.max(data.detectors.indexOf(start), 0);
-    const kind = iood.choices([[0, "plain"], [1, "averaged over neighbors"]]);
+    const kind = iood.choices([[0, "plain"], [1, "averaged over neighbours"]]);
     const canvas = make("canvas", { role: "img" }), plots = make("div");
     const numbers = make("dl", { class: "iood-numbers" }, ...NUMBERS.map(([key, text]) =>
       make("div", {}, make("dt", {}, text), make("dd", { "data-number": `${name}-${key}` }))));
@@ -69,7 +69,7 @@ ioodExplorables.register("detectors", (root, data) => {
   function outline(canvas, { rows, columns }, kinds) {
     const pen = canvas.getContext("2d");
     const [wide, high] = [canvas.width / columns, canvas.height / rows];
-    pen.strokeStyle = "rgb(255, 40, 200)";
+    pen.strokeStyle = iood.UNKNOWN_COLOR;
     pen.lineWidth = 1.5;
     pen.beginPath();
     const unknown = (x, y) => x < columns && y < rows && kinds[y * columns + x] === iood.UNKNOWN;
@@ -135,7 +135,7 @@ ioodExplorables.register("detectors", (root, data) => {
       [one.canvas.width, one.canvas.height] = [ZOOM * scene.columns, ZOOM * scene.rows];
       iood.paint(one.canvas, scene.columns, scene.rows, (j) => found.levels[i][j] / (data.levels - 1));
       outline(one.canvas, scene, found.kinds);
-      one.canvas.setAttribute("aria-label", `Score map of ${one.title()}, bright where it is unusual; unknown objects are outlined in pink`);
+      one.canvas.setAttribute("aria-label", `Score map of ${one.title()}, bright where it is unusual; unknown objects are outlined in light blue`);
       drawHistograms(one, measured[i], highest);
       NUMBERS.forEach(([key]) => { one.box.querySelector(`[data-number="${one.name}-${key}"]`).textContent = text(measured[i].numbers[key]); });
     });

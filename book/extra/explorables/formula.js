@@ -47,7 +47,7 @@ ioodExplorables.register("formula", (root, data) => {
   function drawScene(canvas) {
     const pen = canvas.getContext("2d");
     pen.drawImage(maps.picture, 0, 0, canvas.width, canvas.height);
-    pen.fillStyle = "rgb(255, 40, 200)";
+    pen.fillStyle = iood.UNKNOWN_COLOR;
     maps.kinds.forEach((kind, i) => {
       const around = [i - 1, i + 1, i - data.columns, i + data.columns];
       const border = kind === iood.UNKNOWN && around.some((j) => maps.kinds[j] !== iood.UNKNOWN);

@@ -4,7 +4,7 @@ ioodExplorables.register("map", async (root, data) => {
   const iood = ioodExplorables;
   const { make } = iood;
   const UNKNOWN = data.names.length - 1, SIDE = 999, MARGIN = 14, NEAR = 30; // pixels of the page
-  const PINK = "rgb(255, 40, 200)", EDGE = "rgba(128, 139, 152, 0.8)";
+  const EDGE = "rgba(128, 139, 152, 0.8)";
   const CLUSTERS = ["#2a9d8f", "#e1a32a", "#d1495b", "#5b8def", "#9b6fd1", "#7f8fa6", "#67a84f", "#c96f3b", "#d6b4fc", "#3b4a6b"];
   const FAR = [0.5, 1.5]; // ends of the scale of distances
   const scale = (value) => { // the color of a value between 0 and 1
@@ -51,9 +51,9 @@ ioodExplorables.register("map", async (root, data) => {
 
   function color(point) {
     if (colorChoice.value === "distance") return css(scale((point.d - FAR[0]) / (FAR[1] - FAR[0])));
-    if (colorChoice.value === "known") return point.true === UNKNOWN ? PINK : "rgb(91, 141, 239)";
+    if (colorChoice.value === "known") return point.true === UNKNOWN ? iood.UNKNOWN_COLOR : iood.KNOWN_COLOR;
     if (colorChoice.value === "cluster") return point.cluster ? CLUSTERS[(point.cluster - 1) % CLUSTERS.length] : EDGE;
-    return point.true === UNKNOWN ? PINK : css(data.colors[point.true]);
+    return point.true === UNKNOWN ? iood.UNKNOWN_COLOR : css(data.colors[point.true]);
   }
 
   /* Known pixels are round, unknown ones are diamonds: color is not all that tells them apart. */
@@ -118,7 +118,7 @@ ioodExplorables.register("map", async (root, data) => {
     const unknown = points.some((point) => point.true === UNKNOWN) ? [make("span", {}, make("span", { class: "iood-diamond" }), "unknown object (diamonds)")] : [];
     const keys = {
       class: () => [...data.colors.flatMap((rgb, c) => points.some((point) => point.true === c) ? [swatch(css(rgb), data.names[c])] : []), ...unknown],
-      known: () => [swatch("rgb(91, 141, 239)", "known classes"), ...unknown],
+      known: () => [swatch(iood.KNOWN_COLOR, "known classes"), ...unknown],
       distance: () => [make("span", { class: "iood-scale" }, `d: ${FAR[0]} `, make("span"), ` ${FAR[1]}; diamonds: unknown objects`)],
       cluster: () => [`${data.clusters} clusters for each predicted class, a colour each; ringed: those of the chosen pixel's cluster`],
     };
@@ -148,7 +148,7 @@ ioodExplorables.register("map", async (root, data) => {
     pen.drawImage(scenes, point.scene % data.scenes.columns * cellWide, Math.floor(point.scene / data.scenes.columns) * cellHigh,
       cellWide, cellHigh, 0, 0, scene.width, scene.height);
     const x = point.column / 255 * scene.width, y = point.row / 255 * scene.height;
-    for (const [style, width] of [["#000", 6], [PINK, 3]]) {
+    for (const [style, width] of [["#000", 6], ["#fff", 3]]) {
       pen.strokeStyle = style;
       pen.lineWidth = width;
       pen.beginPath();

@@ -112,7 +112,9 @@ ioodExplorables.register("threshold", (root, data) => {
     const shown = { ...measured, ...row };
     root.querySelectorAll("[data-number]").forEach((element) => {
       const value = shown[element.dataset.number];
-      element.textContent = Number.isInteger(value) && ["tp", "fp", "fn", "tn"].includes(element.dataset.number) ? value : value.toFixed(3);
+      const whole = ["tp", "fp", "fn", "tn"].includes(element.dataset.number);
+      const undefinedYet = element.dataset.number === "precision" && !(row.tp + row.fp); // a share of nothing
+      element.textContent = undefinedYet ? "–" : whole ? value : value.toFixed(3);
     });
     const { tp, fp, fn } = row;
     sentence.textContent = `${tp} of ${tp + fn} unknown pixels are found (recall ${iood.percent(row.recall)}), `
@@ -127,6 +129,7 @@ ioodExplorables.register("threshold", (root, data) => {
       const point = chart.layer.querySelector(".point");
       point.setAttribute("cx", chart.px(x));
       point.setAttribute("cy", chart.py(y));
+      point.setAttribute("visibility", chart === pr && !(row.tp + row.fp) ? "hidden" : "visible");
     }
     root.dataset.ready = `${sceneChoice.value} ${ruleChoice.value} ${t}`;
   }
