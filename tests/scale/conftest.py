@@ -27,9 +27,9 @@ def client(cluster):
         yield found
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def one_thread():
-    """As the workers have: products are then the same to the last bit."""
+    """As the workers have: products are then the same to the last bit. Before any store that a module shares is made."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -49,7 +49,6 @@ def embedder():
 @pytest.fixture(scope="package")
 def single(tmp_path_factory, dataset, embedder):
     """The store that one process extracts."""
-    torch.set_num_threads(1)
     path = tmp_path_factory.mktemp("single") / "store"
     return extract_embeddings(load_segmenter("nano"), dataset, embedder, path, progress=False, **DRAW)
 
