@@ -307,7 +307,7 @@ def write_rows(place: Place, index: int, name: str, widths: Mapping[Level | str,
     columns["image"] = np.full(number, index, np.int32)
     group = place.group("rows.zarr", "r+")
     for column, values in columns.items() if number else ():
-        array = cast(zarr.Array, group[column]).with_config({"write_empty_chunks": True})
+        array = cast(zarr.Array, group[column])
         chunk = np.full(array.chunks, array.fill_value, array.dtype)
         chunk[:number] = values
         array[index * len(chunk) : (index + 1) * len(chunk)] = chunk

@@ -88,6 +88,14 @@ def test_levels_say_how_rare_a_score_is_and_keep_its_metrics(shown):
         assert (kinds == np.where(unknown, 2, np.where(right, 0, 1))[::4, ::4]).all()
 
 
+def test_equal_scores_are_as_rare_as_the_least_of_them():
+    """Half of the pixels score at least 7, and three quarters at least 5; and a map of one value says nothing."""
+    maps = [np.array([[7.0, 7.0], [5.0, 1.0]]), np.array([[7.0, 7.0], [5.0, 1.0]])]
+    for levels in side_by_side._rarity(maps):
+        assert levels.tolist() == [[6, 6], [2, 0]]  # sixths of a halving
+    assert not np.any(side_by_side._rarity([np.ones((4, 4))]))
+
+
 def test_what_the_notebook_says_of_the_log_odds_holds(shown):
     numbers = []
     for scene in shown.content["scenes"]:
@@ -108,13 +116,14 @@ def test_large_images_are_thinned_and_labels_that_mean_nothing_left_out(monkeypa
     sample = load_dataset("mini/SMIYC", limit=1)[0]
     prediction, wide = make_prediction(0, (250, 480)), np.zeros((250, 480), bool)
     wide[:50], label = True, np.zeros((250, 480), np.uint8)
-    label[100:] = 255
+    label[100:], void = 255, np.zeros_like(wide)
+    void[:10] = True
     stand_in = SimpleNamespace(
         name="a/b",
         image=lambda: np.zeros((250, 480, 3), np.uint8),
         label=lambda: label,
         invalid=lambda: wide,
-        void=lambda: np.zeros_like(wide),
+        void=lambda: void,
     )
     compared = detectors.Comparison({"energy": detectors.Energy()}).fit(None, [prediction])
     segmenter = SimpleNamespace(predict=lambda image: prediction)
@@ -123,7 +132,9 @@ def test_large_images_are_thinned_and_labels_that_mean_nothing_left_out(monkeypa
     assert sample.label() is not None and not benchmark["labelled"] and other["labelled"]
     assert (other["rows"], other["columns"], other["step"]) == (50, 96, 5)
     kinds = maps_of(benchmark)[0]
-    assert (kinds[:10] == 2).all() and (kinds[10:20] == 0).all() and (kinds[20:] == 3).all()
+    assert (kinds[2:10] == 2).all() and (kinds[10:20] == 0).all()
+    assert (kinds[:2] == 3).all() and (kinds[20:] == 3).all()  # what does not count does not count as unknown
+    assert benchmark["title"] == "b: 20.0\u00a0% unknown"
     assert set(np.unique(maps_of(other)[0][10:20])) == {0, 1}
     label = None
     (bare,) = side_by_side.side_by_side(compared, scenes[1:], segmenter, 1.0, ("energy", "energy"))["scenes"]

@@ -76,6 +76,7 @@ def test_the_columns_hold_what_is_known_of_the_pixels(small, content):
     assert columns["distance"] / 100 == pytest.approx(distance, abs=6e-3) and (columns["cluster"] == cluster + 1).all()
     assert (columns["cluster"][predicted == 18] == 0).all() and (predicted == 18).any()
     assert columns["row"] / 255 == pytest.approx([pixel.pixel[0] / 192 for pixel in pixels], abs=3e-3)
+    assert columns["column"] / 255 == pytest.approx([pixel.pixel[1] / 384 for pixel in pixels], abs=3e-3)
     scenes = {number: pixel.sample for number, pixel in zip(columns["scene"].tolist(), pixels, strict=True)}
     assert len(scenes) == len(content["shapes"]) == len({pixel.sample.name for pixel in pixels})
 

@@ -64,4 +64,5 @@ def test_a_file_with_other_numbers_is_not_to_be_sent():
 def test_official_is_the_network_and_the_images():
     assert is_official("internimage-xl-cityscapes", ["bravo/SMIYC"])
     assert not is_official("nano", ["bravo/SMIYC"]) and not is_official("internimage-xl-cityscapes", ["mini/SMIYC"])
+    assert not is_official("internimage-xl-cityscapes", ["bravo/SMIYC", "mini/SMIYC"])
     assert not is_official("internimage-xl-cityscapes", [])

@@ -29,7 +29,7 @@ def client(cluster):
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread():
-    """As the workers have: products are then the same to the last bit. Before any store that a module shares is made."""
+    """As the workers have: products are then the same to the last bit. Before any store that tests share is made."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -49,6 +49,21 @@ def test_a_process_builds_its_network_once():
     assert len(clients._HERE) == 1  # one in memory at a time
 
 
+def test_a_network_is_loaded_as_it_is_described(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "iood_helpers.model.segmenter.load_segmenter", lambda *args, **options: asked.append((args, options))
+    )
+    monkeypatch.setattr(clients, "_HERE", {})
+    Network("config.py", "weights.pth", head="full", device="cpu", precision="bfloat16").segmenter()
+    assert asked == [(("config.py", "weights.pth"), {"head": "full", "device": "cpu", "precision": "bfloat16"})]
+
+
+def test_a_tree_has_the_same_name_for_workers_elsewhere(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert clients.checked_tree("tree") == tmp_path / "tree"
+
+
 def test_a_precision_is_chosen_once_for_all_workers(monkeypatch):
     monkeypatch.setattr(precision, "is_bfloat16_faster", lambda: True)
     network = Network(device="cpu", precision="auto")

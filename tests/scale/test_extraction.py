@@ -58,9 +58,11 @@ def test_a_damaged_image_stops_or_is_skipped_and_can_be_mended(tmp_path, dataset
         ShardedStore.open(where[1]).copy_to(tmp_path / "copy")
     store = extract(Network(), damaged, *where, on_error="skip", progress=False, **DRAW)
     assert list(store.skipped) == [dataset[2].name] and store.is_complete
+    extract(Network(), damaged, *where, on_error="skip", progress=False, **DRAW)  # it is not tried again
     path.write_bytes(dataset[2].image_path.read_bytes())
     store = extract(Network(), damaged, *where, on_error="skip", progress=False, **DRAW)
     assert_same(store.load(), single.load())
+    assert extract(Network(), damaged, *where, progress=False, **DRAW).is_complete  # the mended one is known
     log = (tmp_path / "log").read_text().split()
     assert sorted(log) == sorted([*dataset_names(dataset), *[dataset[2].name] * 2])  # nothing is done twice but it
 

@@ -99,9 +99,20 @@ def test_all_classes_share_the_rounds(store, fitted, monkeypatch):
     assert all(later <= earlier for earlier, later in itertools.pairwise(rounds)) and rounds[-1] < rounds[0]
 
 
+def test_blocks_are_no_larger_than_a_worker_can_hold(monkeypatch):
+    """Only a single image may be."""
+    monkeypatch.setattr(fitting, "BLOCK_ROWS", 10)
+    chosen = [(index, np.arange(rows)) for index, rows in enumerate((4, 6, 1, 25, 5, 5, 3))]
+    blocks = fitting._divided(chosen)
+    assert [one for block in blocks for one in block] == chosen
+    assert [[index for index, _ in block] for block in blocks] == [[0, 1], [2], [3], [4, 5], [6]]
+
+
 def test_nothing_to_learn_from_is_named(tmp_path, dataset, embedder, fitted):
     store = extract(Network(), dataset[:1], embedder, tmp_path, progress=False, n_per_class=20)
     with pytest.raises(ClusteringError, match="holds no rows"):
         fit(ClassKMeans(), store, fitted[0], n_per_class=0, progress=False)
+    with pytest.raises(ClusteringError, match="n_clusters"):
+        fit(ClassKMeans(0), store, fitted[0], progress=False)
     with pytest.raises(ScaleError, match="not 7"):
         fit(ClassKMeans(), store, fitted[0], client=7, progress=False)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
-from iood_helpers.scale import planner
+from iood_helpers import PixelEmbedder
+from iood_helpers.scale import Network, planner
+from iood_helpers.scale.extraction import described
 from iood_helpers.scale.planner import OVERHEAD, Timings, Work, plan
 
 TIMINGS = Timings(
@@ -62,6 +65,60 @@ def test_a_plan_in_words():
     assert "3.0 GiB for each worker, 1.0 GiB for the vectors of the fit" in text
 
 
+def test_a_handful_is_spread_and_its_first_image_warms_up(monkeypatch):
+    assert planner._spread("abcde", 3) == ["a", "c", "e"] and planner._spread("a", 5) == ["a"]
+    clock = [0.0]
+
+    def work(index):
+        clock[0] += (100.0, 2.0, 4.0)[index]
+
+    monkeypatch.setattr(planner, "_seconds", lambda work: -clock[0] + (work(), clock[0])[1])
+    assert planner._each(work, 3) == 3.0 and planner._each(work, 1) == 100.0
+
+
+def test_a_round_costs_rows_times_centers():
+    assert planner._products(np.array([100, 95, 5, 0]), 10) == 100 * 10 + 95 * 9 + 5
+
+
+def test_splits_are_weighed_by_their_images_and_nothing_is_left(monkeypatch, tmp_path):
+    """In place of the steps stands what gives known numbers."""
+    folders, splits = [], []
+
+    class Handful:
+        def __init__(self, network, parameters, folder, images):
+            folders.append(folder)
+            (folder / "something").touch()
+
+        def extract(self, dataset):
+            splits.append((dataset.split, len(dataset)))
+            return float(len(dataset)), 10.0 * len(dataset)
+
+        def fit(self, images):
+            return 7.0, images
+
+        def calibrate(self):
+            return 1.0
+
+        def refine(self, tested):
+            return 2.0, 3.0, 4.0
+
+    monkeypatch.setattr(planner, "_Handful", Handful)
+    threads = []
+    monkeypatch.setattr("torch.set_num_threads", threads.append)
+    words = ["--train-images", "12", "--threads", "3", "--json", str(tmp_path / "plan.json")]
+    assert planner.main(["mini", *words, "--set=recalibration_images=4"]) == 0
+    assert threads == [3] and len(folders) == 1 and not folders[0].exists()
+    assert [split for split, _ in splits] == ["train-calibration", "train-fit"]  # the last one is fitted
+    few, many = (number for _, number in splits)
+    found = json.loads((tmp_path / "plan.json").read_text())
+    assert few != many
+    assert found["timings"]["extract"] == pytest.approx((few**2 + many**2) / (few + many))
+    assert found["timings"]["store_bytes"] == pytest.approx(10 * found["timings"]["extract"])
+    assert found["timings"]["fit_bytes"] == many
+    assert (found["work"]["drawn"], found["work"]["calibrated"]) == (12, 4)
+    assert found["timings"]["worker_bytes"] > 2**27  # PyTorch alone is larger
+
+
 @pytest.mark.slow
 def test_the_command_measures_and_writes(tmp_path, capsys):
     options = ["--images", "2", "--workers", "1", "3", "--test-images", "900", "--json", str(tmp_path / "plan.json")]
@@ -71,6 +128,8 @@ def test_the_command_measures_and_writes(tmp_path, capsys):
     found = json.loads((tmp_path / "plan.json").read_text())
     assert found["work"] == {"drawn": 6, "calibrated": 3, "tested": 900}
     assert all(value > 0 for value in found["timings"].values())
+    width = sum(described(Network(), PixelEmbedder((0, 2, "decoder")))[2].values())
+    assert 16 * 60 < found["timings"]["fit_bytes"] / (4 * width) <= 19 * 60  # 60 rows of a class at most
     total = found["steps"][-1]
     assert total["seconds"]["3"] < total["seconds"]["1"]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
-from scale_samples import Counted, replaced
+from scale_samples import Counted, replaced, slow_square
 
 from iood_helpers import encode_submission, load_dataset, load_segmenter
 from iood_helpers.bravo.accumulator import BravoAccumulator
@@ -13,7 +15,7 @@ from iood_helpers.bravo.submission import read_prediction, sample_ground_truth
 from iood_helpers.course.evaluation import evaluate_rules
 from iood_helpers.errors import DatasetError, ScaleError, SubmissionError
 from iood_helpers.method.refinement import CalibratedRule
-from iood_helpers.scale import Network, encode, refine, refining, score
+from iood_helpers.scale import Network, encode, refine, refining, score, submitting
 
 SPLIT = "mini/synobjs"
 RULES = {"raw": None, "calibrated": CalibratedRule()}
@@ -66,7 +68,7 @@ def test_four_workers_score_the_same(fitted, scenes, wanted, cluster, client, mo
     )
 
 
-def test_what_is_there_is_not_done_again(tmp_path, fitted, scenes):
+def test_what_is_there_is_not_done_again(tmp_path, fitted, scenes, monkeypatch):
     embedder, kmeans = fitted
     counted = replaced(scenes, list(range(5)), Counted, log=tmp_path / "log")
     tree = tmp_path / "tree"
@@ -82,6 +84,13 @@ def test_what_is_there_is_not_done_again(tmp_path, fitted, scenes):
         refine(Network(), scenes, {"calibrated": CalibratedRule(strength=1)}, kmeans, embedder, tree)
     with pytest.raises(ScaleError, match=r"\(embedder\)"):
         refine(Network(), scenes, RULES, kmeans, type(embedder)(embedder.levels), tree)
+    moved = copy.deepcopy(kmeans)
+    moved.centers_[0] += 1
+    with pytest.raises(ScaleError, match=r"\(kmeans\)"):
+        refine(Network(), scenes, RULES, moved, embedder, tree)
+    monkeypatch.setattr(refining, "described", lambda *_: ("another", "bfloat16", {}))
+    with pytest.raises(ScaleError, match=r"\(checkpoint, precision\)"):
+        refine(Network(), scenes, RULES, kmeans, embedder, tree)
 
 
 def test_a_damaged_image_stops_or_is_skipped(tmp_path, fitted, scenes):
@@ -107,6 +116,11 @@ def test_a_submission_has_the_same_bytes(tmp_path, fitted, client):
     plain = encode_submission(tree, samples, tmp_path / "plain.tar", progress=False).read_bytes()
     for where in (None, client):
         assert encode(tree, samples, tmp_path / "spread.tar", client=where, progress=False).read_bytes() == plain
+
+
+def test_all_images_of_a_submission_are_spread_in_order(monkeypatch):
+    monkeypatch.setattr(submitting, "AHEAD", 2)
+    assert list(submitting._spread(None, slow_square, iter(range(5)))) == [0, 1, 4, 9, 16]
 
 
 def test_a_tree_is_a_folder(fitted, scenes):

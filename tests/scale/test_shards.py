@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 from scale_samples import DRAW, assert_same
 
 from iood_helpers.errors import EmbeddingError, FileError, ScaleError
+from iood_helpers.method.store import EmbeddingStore
 from iood_helpers.scale import Network, ShardedStore, extract
+from iood_helpers.scale.shards import PENDING
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +66,10 @@ def test_places_that_cannot_be_reached_are_named(tmp_path, dataset, embedder):
 
 
 @pytest.mark.parametrize("column", ["label", "confidence", "pixel", "vectors/decoder"])
-def test_a_missing_chunk_is_found(column, copied):
-    chunk = next(path for path in (copied / "rows.zarr" / column / "c").rglob("*") if path.is_file())
+def test_a_missing_chunk_is_found(column, copied, dataset):
+    chunk = min(path for path in (copied / "rows.zarr" / column / "c").rglob("*") if path.is_file())
     chunk.unlink()
-    with pytest.raises(EmbeddingError, match=r"Chunks of image .* are missing"):
+    with pytest.raises(EmbeddingError, match=rf"Chunks of image {dataset[0].name} are missing from {copied}"):
         ShardedStore.open(copied).load()
 
 
@@ -85,6 +88,49 @@ def test_a_changed_manifest_is_found(copied):
     (copied / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(EmbeddingError, match="has changed since it was written"):
         ShardedStore.open(copied)
+
+
+def test_images_of_another_store_are_found(copied):
+    images = json.loads((copied / "images.json").read_text())
+    (copied / "images.json").write_text(json.dumps(images[:1]))
+    with pytest.raises(EmbeddingError, match="images.json is that of another store"):
+        ShardedStore.open(copied)
+
+
+def test_a_skipped_image_is_left_out_of_a_copy_and_forgotten_once_it_is_done(copied, small, tmp_path):
+    store, number = ShardedStore.open(copied), len(small.choose()[1][1])
+    first, second = store.names
+    store.commit({1: PENDING}, {1: "its worker ended"}, complete=True)
+    assert ShardedStore.open(copied).skipped == {second: "its worker ended"}
+    copy = store.copy_to(tmp_path / "copy")
+    assert copy.names == [first] and copy.parameters["skipped"] == [second] and copy.parameters["images"] == 1
+    assert_same(copy.load(), small.read(small.choose()[:1]))
+    store.commit({1: number}, complete=True)
+    again = ShardedStore.open(copied)
+    assert again.skipped == {} and again.pending == []
+    assert_same(again.load(), small.load())
+
+
+def test_a_draw_of_more_than_there_is_takes_every_row(small):
+    for (index, rows), (drawn, chosen) in zip(small.choose(), small.choose(10**6), strict=True):
+        assert index == drawn
+        np.testing.assert_array_equal(rows, chosen)
+
+
+def test_a_copy_that_was_interrupted_goes_on(small, tmp_path, monkeypatch):
+    plain, done = EmbeddingStore.append, []
+
+    def append(self, name, rows):
+        if len(done) == 1:
+            raise KeyboardInterrupt
+        done.append(name)
+        plain(self, name, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EmbeddingStore, "append", append)
+        with pytest.raises(KeyboardInterrupt):
+            small.copy_to(tmp_path / "copy")
+    assert_same(small.copy_to(tmp_path / "copy").load(), small.load())
 
 
 def test_a_level_that_is_not_there_is_named(small):

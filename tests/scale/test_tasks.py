@@ -30,6 +30,17 @@ def test_results_come_with_their_index(where, threads):
     assert list(in_order(run(slow_square, NUMBERS, client=client))) == [x * x for x in NUMBERS]
 
 
+def test_what_comes_too_early_waits():
+    """Workers need not be done in the order of the items."""
+    given = [(2, "c"), (0, "a"), (1, "b"), (4, "e"), (3, "d")]
+    assert list(in_order(given)) == ["a", "b", "c", "d", "e"]
+
+
+def test_each_thread_has_one_at_work_and_one_waiting(threads):
+    seen = [len(threads.futures) for _ in run(slow_square, list(range(20)), client=threads)]
+    assert max(seen) == 2 * 2
+
+
 def nothing_is_kept(client):
     """Dask forgets on a thread of its own."""
     end = time.monotonic() + 5
