@@ -65,6 +65,7 @@ def test_scenes_come_from_where_right_and_wrong_are_known_and_differ_in_size(sho
     assert {split for split, _ in few} == {"mini/synobjs", "mini/SMIYC"}
     none = side_by_side.scenes_with_objects(["mini/val"], limit=2)
     assert len(none) == 2 and not any(sample.invalid().any() for _, sample in none)
+    assert side_by_side.scenes_with_objects(["mini/val"], limit=2, number=1) == none[:1]
 
 
 def test_levels_say_how_rare_a_score_is_and_keep_its_metrics(shown):

@@ -21,6 +21,7 @@ from PIL import Image
 
 from iood_helpers.bravo.histograms import auroc, bin_sums, calibration_error, ood_ranking
 from iood_helpers.checks import LEVELS as CONFIDENCE_LEVELS
+from iood_helpers.course import explorables
 from iood_helpers.course.explorables import encode_map
 from iood_helpers.course.plots import OOD_COLOR
 from iood_helpers.datasets.labels import CLASS_NAMES, PALETTE
@@ -246,6 +247,32 @@ def test_a_scene_made_anew_is_the_shipped_one(scenes):
         assert different.mean() < 0.01, name
         if name in ("odds", "distance"):
             assert np.abs(found[name].astype(int) - shipped).max() <= 1, name
+
+
+def test_what_is_shown_cannot_become_markup(monkeypatch):
+    shown = []
+    monkeypatch.setattr(explorables, "display", lambda thing: shown.append(thing.data))
+    monkeypatch.setenv("IOOD_BOOK", "1")
+    given = {"title": "</script><img src=x>"}
+    explorables.show_explorable("map", given, text="Is a < b & c?")
+    assert "<p>Is a &lt; b &amp; c?</p>" in shown[0] and "<img" not in shown[0]
+    inside = shown[0].partition('<script type="application/json">')[2].partition("</script>")[0]
+    assert json.loads(inside) == given
+    with pytest.raises(ValueError, match="JSON"):  # NaN is none, and a browser would refuse it
+        explorables.show_explorable("map", {"a": float("nan")}, text="")
+
+
+def test_a_script_that_is_missing_is_named(monkeypatch):
+    shown = []
+    monkeypatch.setattr(explorables, "display", lambda thing: shown.append(thing.data))
+    monkeypatch.delenv("IOOD_BOOK", raising=False)
+    explorables.show_explorable("nothing", {}, text="")
+    assert "nothing.js is missing" in shown[0]
+
+
+def test_numbers_are_rounded_and_kept_in_range():
+    high, low = decode(explorables.encode_numbers(np.array([-3.0, 0.6, 255.5, 70_000.0])), 2, 4)
+    assert (256 * high + low).tolist() == [0, 1, 256, 65535]
 
 
 def test_encoding_is_undone_by_decoding():

@@ -113,6 +113,9 @@ def test_the_maps_hold_what_the_distances_are(run, fitted, segmenter, content):
     assert planes[1].mean() == pytest.approx(sample.invalid().mean(), abs=0.003) and planes[1].any()
     assert planes[8] / 100 == pytest.approx(np.minimum(measured.relative(0.85), 2.55), abs=6e-3)
     assert not opened(content, 0)[1].any()
+    assert content["calibration"]["pooled"] == [
+        c for c in content["calibration"]["classes"] if c not in fitted[2].quantiles_
+    ]
 
 
 def test_a_large_scene_is_shown_by_fewer_cells(run, fitted, segmenter, content, monkeypatch):
@@ -122,6 +125,23 @@ def test_a_large_scene_is_shown_by_fewer_cells(run, fitted, segmenter, content, 
     assert scene["classes"].shape == (16, 32) and scene["image"].shape == (50, 100, 3)
     assert (scene["classes"] == opened(content, 1)[0][1::3, 1::3]).all()
     assert (scene["unknown"] == opened(content, 1)[1][1::3, 1::3]).all()
+
+
+def test_patches_are_cut_from_the_pixels_of_the_fit(run):
+    """Those of this number and seed, and no others."""
+    rows = run.embeddings.load(60, 3, levels=run.embedder.levels)
+    x = run.embedder.apply(rows.embeddings)
+    kmeans = ClassKMeans(2, n_init=1).fit(x, rows.label)
+    met = np.array([5, 1, 8])
+    found = module._medoid_patches(run, kmeans, met, 60, 3, None)
+    samples = {sample.name: sample for sample in load_dataset("mini/train-fit", limit=4)}
+    for patch, row in zip(found, medoids(kmeans, x, rows.label)[met], strict=True):
+        image = samples[run.embeddings.names[rows.image[row]]].image()
+        np.testing.assert_array_equal(patch, cut_patch(image, rows.pixel[row]))
+
+
+def test_a_picture_is_made_smaller_and_never_larger():
+    assert module._picture_size((1024, 2048, 3)) == (192, 384) and module._picture_size((100, 50, 3)) == (100, 50)
 
 
 # ---- in a browser

@@ -5,19 +5,31 @@ from __future__ import annotations
 import multiprocessing
 import time
 
+import numpy as np
 import pytest
-from scale_samples import DRAW, Counted, Deadly, assert_same, replaced
+from scale_samples import DRAW, LEVELS, Counted, Deadly, assert_same, replaced
 
+from iood_helpers import PixelEmbedder
 from iood_helpers.datasets.samples import Dataset, Sample
 from iood_helpers.errors import DatasetError, EmbeddingError, LockedError, ScaleError
 from iood_helpers.scale import Network, ShardedStore, clients, extract, extraction
 
 
-def test_one_process_gives_the_same_rows(tmp_path, dataset, embedder, single):
+def test_one_process_gives_the_same_rows(tmp_path, dataset, embedder, single, monkeypatch):
+    monkeypatch.setattr(extraction, "BLOCK", 2)
     store = extract(Network(), dataset, embedder, tmp_path / "store", progress=False, **DRAW)
     assert store.is_complete and len(store) == len(single) and store.names == single.names
     assert_same(store.load(), single.load())
     assert_same(store.load(50, seed=7, levels=["decoder"]), single.load(50, seed=7, levels=["decoder"]))
+
+
+def test_projected_vectors_are_loaded_by_the_levels_they_are_made_of(tmp_path, dataset):
+    projected = PixelEmbedder(LEVELS, projection="random", dim=8)
+    store = extract(Network(), dataset[:1], projected, tmp_path, progress=False, n_per_class=20)
+    assert store.widths == {"projected": 8}
+    np.testing.assert_array_equal(store.load(levels=LEVELS).embeddings, store.load().embeddings)
+    with pytest.raises(EmbeddingError, match="not all of"):
+        store.load(levels=[0])
 
 
 def test_two_workers_give_the_same_rows_and_the_same_store(tmp_path, dataset, embedder, single, client):
@@ -62,7 +74,8 @@ def test_a_damaged_image_stops_or_is_skipped_and_can_be_mended(tmp_path, dataset
     path.write_bytes(dataset[2].image_path.read_bytes())
     store = extract(Network(), damaged, *where, on_error="skip", progress=False, **DRAW)
     assert_same(store.load(), single.load())
-    assert extract(Network(), damaged, *where, progress=False, **DRAW).is_complete  # the mended one is known
+    ShardedStore.open(where[1]).commit({})  # as if killed before it was marked as complete
+    assert extract(Network(), damaged, *where, progress=False, **DRAW).is_complete  # and the mended one is known
     log = (tmp_path / "log").read_text().split()
     assert sorted(log) == sorted([*dataset_names(dataset), *[dataset[2].name] * 2])  # nothing is done twice but it
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,6 +57,19 @@ def test_trees_and_counts_are_those_of_one_process(where, tmp_path, fitted, scen
             ):
                 np.testing.assert_array_equal(found, asked)
         assert_same_counts(score(tmp_path / name, scenes, client=client, progress=False), evaluation.counts[name])
+
+
+def test_void_pixels_are_not_counted(monkeypatch, tmp_path):
+    classes, levels = np.zeros((4, 6), np.uint8), np.full((4, 6), 200)
+    label, invalid, void = np.ones_like(classes), np.zeros((4, 6), bool), np.zeros((4, 6), bool)
+    invalid[:2], void[::2] = True, True
+    monkeypatch.setattr(refining, "read_prediction", lambda *_: (classes, levels))
+    sample = SimpleNamespace(name="a", label=lambda: label, invalid=lambda: invalid, void=lambda: void)
+    found, wanted = refining.count_images([sample] * 2, tmp_path, SPLIT), BravoAccumulator(SPLIT)
+    for _ in range(2):
+        wanted.update(label, invalid, classes, levels, void)
+    assert_same_counts(found, wanted)
+    assert found.invalid.sum() == 2 * 6
 
 
 def test_four_workers_score_the_same(fitted, scenes, wanted, cluster, client, monkeypatch):

@@ -90,6 +90,16 @@ def test_a_changed_manifest_is_found(copied):
         ShardedStore.open(copied)
 
 
+def test_another_store_or_version_is_refused(copied):
+    store = ShardedStore.open(copied)
+    with pytest.raises(EmbeddingError, match=f"{copied} has other levels"):
+        ShardedStore.open_or_create(store.place, {0: 1}, store.parameters, store._images)
+    store._manifest["format"] += 1
+    store.commit({})
+    with pytest.raises(EmbeddingError, match="of another version"):
+        ShardedStore.open(copied)
+
+
 def test_images_of_another_store_are_found(copied):
     images = json.loads((copied / "images.json").read_text())
     (copied / "images.json").write_text(json.dumps(images[:1]))
