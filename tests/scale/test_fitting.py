@@ -46,10 +46,20 @@ def test_empty_clusters_are_filled_as_scikit_learn_does():
     """Two first centres lie far from every row."""
     x = make_blobs(300, 3, centers=4, random_state=0)[0].astype(np.float32)
     start = np.concatenate([x[:2], np.full((2, 3), [[1e3], [2e3]])]).astype(np.float64)
-    _, centers, counts = moved(x, start)
-    wanted = KMeans(4, init=start.astype(np.float32), n_init=1, max_iter=100).fit(x)
-    assert counts.min() > 0
-    np.testing.assert_allclose(centers, wanted.cluster_centers_, atol=1e-4)
+    for rounds in (1, 100):  # what the first one leaves, and where they rest
+        _, centers, counts = moved(x, start, rounds)
+        wanted = KMeans(4, init=start.astype(np.float32), n_init=1, max_iter=rounds).fit(x)
+        assert counts.min() > 0
+        np.testing.assert_allclose(centers, wanted.cluster_centers_, atol=1e-4)
+
+
+def test_clusters_that_nothing_can_fill_stay_empty():
+    """Three different rows make three clusters."""
+    x = np.repeat(np.eye(3, dtype=np.float32), 5, axis=0)
+    start = np.concatenate([np.eye(3), np.full((1, 3), 9.0)])
+    inertia, centers, counts = moved(x, start)
+    assert counts.tolist() == [5, 5, 5, 0] and inertia == 0
+    np.testing.assert_array_equal(centers, start)
 
 
 @pytest.fixture(scope="module")
