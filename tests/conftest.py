@@ -110,6 +110,18 @@ def book(chain, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def touched():
+    """The module ``support/touched.py``, where there is a browser for it."""
+    pytest.importorskip("chromium", reason="websocket-client is not installed")
+    import chromium
+    import touched
+
+    if chromium.find() is None:
+        pytest.skip("no Chromium on this machine")
+    return touched
+
+
+@pytest.fixture(scope="session")
 def real_data():
     """Folder that IOOD_DATA names."""
     root = os.environ.get("IOOD_DATA")

@@ -147,17 +147,6 @@ def test_a_picture_is_made_smaller_and_never_larger():
 # ---- in a browser
 
 
-@pytest.fixture(scope="module")
-def touched():
-    pytest.importorskip("chromium", reason="websocket-client is not installed")
-    import chromium
-    import touched
-
-    if chromium.find() is None:
-        pytest.skip("no Chromium on this machine")
-    return touched
-
-
 def number(text):
     """The number in "0.81", "59.0 %", "less than 0.4 %" or "2.55 or more"."""
     value = float(next(word for word in text.replace("\u00a0", " ").split() if word[0].isdigit()))

@@ -101,17 +101,6 @@ def test_rows_of_a_store_become_pixels():
 # ---- in a browser
 
 
-@pytest.fixture(scope="module")
-def touched():
-    pytest.importorskip("chromium", reason="websocket-client is not installed")
-    import chromium
-    import touched
-
-    if chromium.find() is None:
-        pytest.skip("no Chromium on this machine")
-    return touched
-
-
 def places(touched, tab, content):
     """Where the points are in the window, (n, 2)."""
     left, top, width, height = touched.box(tab, "[tabindex] canvas")
