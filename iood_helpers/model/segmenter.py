@@ -206,9 +206,8 @@ class Segmenter:
         return caught[-1].float(), logits.float()
 
     def _slide(self, x: Tensor) -> Tensor:
-        meta = {"ori_shape": x.shape[2:], "img_shape": x.shape[2:], "pad_shape": x.shape[2:]}
         with products(self.device, self.precision):
-            return self.model.slide_inference(x, [meta] * len(x)).float()
+            return self.model.slide_inference(x, [{}]).float()  # where mmseg notes the size of each window
 
     @torch.inference_mode()
     def check(self) -> None:
@@ -223,9 +222,8 @@ class Segmenter:
         pixels = np.random.default_rng(0).integers(0, 256, (128, 160, 3), dtype=np.uint8)
         try:
             x = self._prepare(pixels)
-            meta = {"ori_shape": x.shape[2:], "img_shape": x.shape[2:], "pad_shape": x.shape[2:]}
             with products(self.device, self.precision):
-                wanted = self.model.encode_decode(x, [meta]).float()
+                wanted = self.model.encode_decode(x, [{"img_shape": x.shape[2:]}]).float()
                 features = self.model.extract_feat(x)
             decoder, logits = self._decode(features)
             found = F.interpolate(logits, x.shape[2:], mode="bilinear", align_corners=self._heads[-1].align_corners)
