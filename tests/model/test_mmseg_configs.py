@@ -144,7 +144,20 @@ def test_windows_leave_features_whole_and_average_logits(tmp_path, image):
         np.testing.assert_allclose(one, other, atol=1e-5)
     assert abs(found.logits - whole.logits).max() > 0.1
     assert found.logits.shape == whole.logits.shape
+    with torch.inference_mode():
+        every = sliding._slide(sliding._prepare(image))[0].numpy()
+    np.testing.assert_allclose(found.logits, every.reshape(19, 11, 8, 19, 8).mean((2, 4)), atol=1e-4)
     assert (found.logits.argmax(0) == found.classes[4::8, 4::8]).mean() > 0.8
+
+
+def test_windows_use_the_first_rows_of_a_larger_head(tmp_path, image):
+    model = config(**CONFIGS["windows"], decode_head=head(num_classes=25), auxiliary_head=None)
+    built(model, tmp_path / "w.pth")
+    with pytest.warns(UserWarning, match="25 rows"):
+        sliced = load_segmenter(copy.deepcopy(model), tmp_path / "w.pth").predict(image)
+    full = load_segmenter(copy.deepcopy(model), tmp_path / "w.pth", head="full").predict(image)
+    np.testing.assert_allclose(sliced.logits, full.logits, atol=1e-5)
+    assert (full.confidence < sliced.confidence).mean() > 0.9  # six further rows take their share
 
 
 def test_statistics_in_the_words_of_mmseg_0(tmp_path, image):

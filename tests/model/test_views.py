@@ -84,7 +84,7 @@ def test_the_plain_view_need_not_take_part(images):
     assert smaller.info["scales"] == [0.5] and smaller.info["flip"] is False
 
 
-@pytest.mark.parametrize("scales", [(), (0,), (1, 1.0), (9,), ("1",), (float("nan"),)])
+@pytest.mark.parametrize("scales", [(), (0,), (0.05,), (1, 1.0), (9,), ("1",), (float("nan"),)])
 def test_impossible_scales(scales):
     with pytest.raises(ParameterError, match="Scales are different numbers from 0.1 to 8, not"):
         load_segmenter("nano", scales=scales)

@@ -133,7 +133,11 @@ def test_a_submission_has_the_same_bytes(tmp_path, fitted, client):
 
 
 def test_all_images_of_a_submission_are_spread_in_order(monkeypatch):
+    def backwards(function, items, client):
+        return reversed([(index, function(item)) for index, item in enumerate(items)])
+
     monkeypatch.setattr(submitting, "AHEAD", 2)
+    monkeypatch.setattr(submitting, "run", backwards)
     assert list(submitting._spread(None, slow_square, iter(range(5)))) == [0, 1, 4, 9, 16]
 
 
