@@ -26,8 +26,8 @@ from .places import Place
 
 FORMAT = 1
 PENDING = -1
-ABSENT = {"label": 255, "predicted": 255, "image": -1, "confidence": np.nan, "pixel": -1}
-"""What a chunk that is not there reads as."""
+ABSENT = {"label": 255, "predicted": 255, "confidence": np.nan, "pixel": -1}
+"""Stored columns without vectors (the image of a row follows from its place), and what a missing chunk reads as."""
 
 
 class ShardedStore:
@@ -281,7 +281,7 @@ class _Reader:
     ) -> dict[str, np.ndarray]:
         """Chosen ones of the rows of one image, all columns."""
         vectors = [self.column(column_of(str(level)), index, number)[chosen] for level in levels]
-        found = {column: self.column(column, index, number)[chosen] for column in ROW_COLUMNS}
+        found = {column: self.column(column, index, number)[chosen] for column in ABSENT}
         found["embeddings"] = np.concatenate(vectors, 1) if vectors else np.zeros((len(chosen), 0), np.float32)
         try:
             rest = checked(name, found, len(chosen), found["embeddings"].shape[1])
@@ -304,7 +304,6 @@ def write_rows(place: Place, index: int, name: str, widths: Mapping[Level | str,
     columns = checked(name, rows, number, sum(widths.values()))
     parts = np.split(columns.pop("embeddings"), np.cumsum(list(widths.values()))[:-1], axis=1)
     columns |= {column_of(str(level)): part for level, part in zip(widths, parts, strict=True)}
-    columns["image"] = np.full(number, index, np.int32)
     group = place.group("rows.zarr", "r+")
     for column, values in columns.items() if number else ():
         array = cast(zarr.Array, group[column])
@@ -318,7 +317,7 @@ def _make(place: Place, widths: Mapping[Level | str, int], images: int, rows: in
     """New arrays, in which each image has one chunk of so many rows."""
     group = place.group("rows.zarr", "w")
     layout: dict[str, tuple[str, tuple[int, ...], Any]] = {
-        name: (kind, (2,) if name == "pixel" else (), ABSENT[name]) for name, kind in ROW_COLUMNS.items()
+        name: (ROW_COLUMNS[name], (2,) if name == "pixel" else (), absent) for name, absent in ABSENT.items()
     }
     layout |= {column_of(str(level)): ("f4", (width,), np.nan) for level, width in widths.items()}
     for name, (kind, tail, absent) in layout.items():

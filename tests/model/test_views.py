@@ -103,6 +103,12 @@ def test_a_batch_gives_what_single_images_give(images, options):
     assert abs(together[0].confidence - together[1].confidence).mean() > 0.01
 
 
+def test_a_batch_counts_as_many_passes_as_images(images, tmp_path, monkeypatch):
+    monkeypatch.setenv("IOOD_PASS_LOG", str(tmp_path / "log"))
+    load_segmenter("nano", device="cpu").predict_batch(images)
+    assert (tmp_path / "log").read_text().splitlines() == ["70x101"] * 3
+
+
 def test_a_batch_in_windows(images):
     segmenter = load_segmenter({**model_config("nano"), "test_cfg": WINDOWS}, "nano", device="cpu")
     for one, image in zip(segmenter.predict_batch(images), images, strict=True):

@@ -111,6 +111,7 @@ def test_a_skipped_image_is_left_out_of_a_copy_and_forgotten_once_it_is_done(cop
     store, number = ShardedStore.open(copied), len(small.choose()[1][1])
     first, second = store.names
     store.commit({1: PENDING}, {1: "its worker ended"}, complete=True)
+    store.commit({0: len(small.choose()[0][1])}, complete=True)
     assert ShardedStore.open(copied).skipped == {second: "its worker ended"}
     copy = store.copy_to(tmp_path / "copy")
     assert copy.names == [first] and copy.parameters["skipped"] == [second] and copy.parameters["images"] == 1
