@@ -130,6 +130,10 @@ def test_the_command_needs_no_workers_and_no_labels(tmp_path, capsys, monkeypatc
     lines = capsys.readouterr().out.splitlines()[-6:]
     assert [line.split()[0] for line in lines] == ["semantic", *RULES]
     assert lines[1].split()[1:2] == ["-"] and len(list((tmp_path / "run" / "left_out").iterdir())) == 2
+    assert len(list((tmp_path / "run/predictions/raw").rglob("*_conf.png"))) == TINY["limit"]
+    before = [tmp_path / "run/embedder.safetensors", *(tmp_path / "run/left_out").iterdir()]
+    last = (tmp_path / "run/kmeans.safetensors").stat().st_mtime_ns  # whoever finds it finds all of them
+    assert all(path.stat().st_mtime_ns <= last for path in before)
     drawn = {"n_per_class": 40, "seed": 5}
     assert seeds == [(None, drawn), (None, drawn), (5, drawn)]
     predicted = ShardedStore.open(tmp_path / "run/shards/calibration_split").load(**drawn).predicted

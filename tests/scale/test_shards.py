@@ -12,7 +12,8 @@ from scale_samples import DRAW, assert_same
 from iood_helpers.errors import EmbeddingError, FileError, ScaleError
 from iood_helpers.method.store import EmbeddingStore
 from iood_helpers.scale import Network, ShardedStore, extract
-from iood_helpers.scale.shards import PENDING
+from iood_helpers.scale.places import Place
+from iood_helpers.scale.shards import PENDING, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -118,8 +119,21 @@ def test_a_skipped_image_is_left_out_of_a_copy_and_forgotten_once_it_is_done(cop
     assert_same(copy.load(), small.read(small.choose()[:1]))
     store.commit({1: number}, complete=True)
     again = ShardedStore.open(copied)
-    assert again.skipped == {} and again.pending == []
+    assert again.is_complete and again.skipped == {} and again.pending == []
     assert_same(again.load(), small.load())
+    store.commit({})  # as when an image has been mended: it is to be extracted again
+    assert not ShardedStore.open(copied).is_complete
+
+
+def test_an_image_of_all_classes_has_room(tmp_path):
+    place, widths, y = Place.of(tmp_path), {0: 3}, np.repeat(np.arange(19), 2)
+    store = ShardedStore.open_or_create(place, widths, {"share": 2, "per": "label"}, [{"name": "a"}, {"name": "b"}])
+    rows = {"label": y, "predicted": y[::-1], "confidence": y / 20, "pixel": np.stack([y, y], 1)}
+    rows["embeddings"] = np.random.default_rng(0).normal(size=(len(y), 3)).astype(np.float32)
+    store.commit({index: write_rows(place, index, "a", widths, rows) for index in (0, 1)}, complete=True)
+    found = store.load()
+    assert found.label.tolist() == [*y, *y] and found.image.tolist() == [0] * 38 + [1] * 38
+    np.testing.assert_array_equal(found.embeddings, np.concatenate([rows["embeddings"]] * 2))
 
 
 def test_a_draw_of_more_than_there_is_takes_every_row(small):
