@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from test_explorables import decode
 
 from iood_helpers import ClassKMeans, load_dataset
-from iood_helpers.course.patches import cut_patch
+from iood_helpers.course.patches import cut_patch, scaled
 from iood_helpers.course.pixel_map import UNKNOWN, MappedPixel, pixel_map, stored_pixels
 from iood_helpers.course.plots import OOD_COLOR
 from iood_helpers.datasets.labels import CLASS_NAMES
@@ -79,6 +82,20 @@ def test_the_columns_hold_what_is_known_of_the_pixels(small, content):
     assert columns["column"] / 255 == pytest.approx([pixel.pixel[1] / 384 for pixel in pixels], abs=3e-3)
     scenes = {number: pixel.sample for number, pixel in zip(columns["scene"].tolist(), pixels, strict=True)}
     assert len(scenes) == len(content["shapes"]) == len({pixel.sample.name for pixel in pixels})
+    uri, (width, height), across = (content["scenes"][key] for key in ("image", "size", "columns"))
+    sheet = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))).astype(int)
+    tiles = sheet.reshape(-1, height, across, width, 3).transpose(0, 2, 1, 3, 4).reshape(-1, height, width, 3)
+    for number in list(scenes)[::10]:
+        away = np.abs(tiles - scaled(scenes[number].image(), (height, width))).mean((1, 2, 3))
+        assert away.argmin() == number and away[number] < np.median(away) / 2
+
+
+def test_points_on_one_line_have_a_place():
+    points, *known = made(3, 0)
+    points[:, 1] = 7.0
+    with np.errstate(all="raise"):
+        content = pixel_map(points, *known)
+    assert unpacked(content["points"]["y"], 3).tolist() == [0, 0, 0]
 
 
 def test_as_many_pixels_as_the_notebook_has_stay_small():

@@ -105,7 +105,7 @@ def test_a_split_with_a_skipped_image_is_not_evaluated(tmp_path, monkeypatch, ca
 
 
 def test_the_command_needs_no_workers_and_no_labels(tmp_path, capsys, monkeypatch):
-    seeds, calibrated = [], []
+    seeds, calibrated, left_out = [], [], []
 
     def seen(plain):
         def with_seed(*args, **options):
@@ -121,7 +121,14 @@ def test_the_command_needs_no_workers_and_no_labels(tmp_path, capsys, monkeypatc
         calibrated.append(y)
         return plain_calibrate(self, x, y, *args)
 
+    plain_leaving_out = ClassKMeans.leaving_out
+
+    def leaving_out(self, x, y, image):
+        left_out.append(y)
+        return plain_leaving_out(self, x, y, image)
+
     monkeypatch.setattr(ClassKMeans, "calibrate", calibrate)
+    monkeypatch.setattr(ClassKMeans, "leaving_out", leaving_out)
     for name in ("extract", "fit"):
         monkeypatch.setattr(experiment, name, seen(getattr(experiment, name)))
     changes = {**TINY, "run_dir": str(tmp_path / "run"), "calibration_split": "mini/train-fit", "seed": 5}
@@ -136,8 +143,11 @@ def test_the_command_needs_no_workers_and_no_labels(tmp_path, capsys, monkeypatc
     assert all(path.stat().st_mtime_ns <= last for path in before)
     drawn = {"n_per_class": 40, "seed": 5}
     assert seeds == [(None, drawn), (None, drawn), (5, drawn)]
-    predicted = ShardedStore.open(tmp_path / "run/shards/calibration_split").load(**drawn).predicted
-    assert any(np.array_equal(y, predicted) for y in calibrated)
+    fitted, held = (
+        ShardedStore.open(tmp_path / f"run/shards/{n}_split").load(**drawn) for n in ("train", "calibration")
+    )
+    assert any(np.array_equal(y, held.predicted) for y in calibrated)
+    assert [y.tolist() for y in left_out] == [fitted.label.tolist()]
     assert main(["experiment", "mini", "--workers", "0"]) == 1
     assert "--workers is 1 or more" in capsys.readouterr().err
 

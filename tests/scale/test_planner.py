@@ -104,6 +104,25 @@ def test_both_calibrations_count(shared, each, monkeypatch):
     assert asked == ["calibrated", "fused", "surplus"][: 3 if shared else 2]
 
 
+def test_predictions_take_the_disk_of_one_image(tmp_path, monkeypatch):
+    class Images(list):
+        name, split = "a", "b"
+
+    def refine_image(sample, network, rules, kmeans, embedder, tree, split):
+        (tree / split).mkdir(parents=True, exist_ok=True)
+        (tree / split / sample).write_bytes(bytes(100))
+
+    counted = []
+    monkeypatch.setattr("iood_helpers.scale.refining.refine_image", refine_image)
+    monkeypatch.setattr("iood_helpers.scale.refining.count_images", lambda *asked: counted.append(asked))
+    handful = planner._Handful.__new__(planner._Handful)
+    handful.network, handful.parameters, handful.kmeans, handful.embedder = None, {"n_shared": 0}, None, None
+    handful.folder, handful.images = tmp_path, 3
+    assert handful.refine([Images("kl"), Images("mnp")])[2] == 100
+    assert {samples[0] for samples, *_ in counted} == {"k", "m", "p"}  # of all splits, by each rule
+    assert {folder.name for _, folder, _ in counted} == {"raw", "published", "calibrated", "fused"}
+
+
 def test_splits_are_weighed_by_their_images_and_nothing_is_left(monkeypatch, tmp_path):
     """In place of the steps stands what gives known numbers."""
     folders, splits = [], []
