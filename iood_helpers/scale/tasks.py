@@ -205,9 +205,7 @@ def _flow(
 def _outcome(future: Any, index: int) -> Done:
     if future.status == "error":
         return index, None, future.exception()
-    if future.status != "finished":  # cancelled or lost
-        raise ScaleError(GONE)
-    return index, future.result(), None
+    return index, future.result(), None  # or FutureCancelledError; a result lost with its worker is waited for
 
 
 @contextmanager

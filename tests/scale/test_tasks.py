@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import dask
 import pytest
@@ -10,6 +11,7 @@ from distributed import Client, LocalCluster
 from scale_samples import broken, deadly, fail_on_three, slow_square
 
 from iood_helpers.errors import DatasetError, ScaleError
+from iood_helpers.scale import tasks
 from iood_helpers.scale.tasks import in_order, run
 
 NUMBERS = list(range(8))
@@ -83,6 +85,11 @@ def test_a_scheduler_that_is_gone_is_named():
         cluster.close()
         with pytest.raises(ScaleError, match="The scheduler is gone"):
             list(results)
+
+
+def test_a_result_lost_before_it_was_fetched_is_waited_for():
+    """Its worker ended after the task: the scheduler has it done again."""
+    assert tasks._outcome(SimpleNamespace(status="lost", result=lambda: 7), 3) == (3, 7, None)
 
 
 @pytest.mark.slow
