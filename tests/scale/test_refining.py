@@ -14,6 +14,7 @@ from iood_helpers.bravo.accumulator import BravoAccumulator
 from iood_helpers.bravo.ground_truth import pack_ground_truth
 from iood_helpers.bravo.submission import read_prediction, sample_ground_truth
 from iood_helpers.course.evaluation import evaluate_rules
+from iood_helpers.datasets.samples import Dataset
 from iood_helpers.errors import DatasetError, ScaleError, SubmissionError
 from iood_helpers.method.refinement import CalibratedRule
 from iood_helpers.scale import Network, encode, refine, refining, score, submitting
@@ -59,17 +60,19 @@ def test_trees_and_counts_are_those_of_one_process(where, tmp_path, fitted, scen
         assert_same_counts(score(tmp_path / name, scenes, client=client, progress=False), evaluation.counts[name])
 
 
-def test_void_pixels_are_not_counted(monkeypatch, tmp_path):
+def test_void_pixels_are_not_counted_and_every_image_is(monkeypatch, tmp_path):
     classes, levels = np.zeros((4, 6), np.uint8), np.full((4, 6), 200)
     label, invalid, void = np.ones_like(classes), np.zeros((4, 6), bool), np.zeros((4, 6), bool)
     invalid[:2], void[::2] = True, True
     monkeypatch.setattr(refining, "read_prediction", lambda *_: (classes, levels))
     sample = SimpleNamespace(name="a", label=lambda: label, invalid=lambda: invalid, void=lambda: void)
-    found, wanted = refining.count_images([sample] * 2, tmp_path, SPLIT), BravoAccumulator(SPLIT)
-    for _ in range(2):
+    monkeypatch.setattr(refining, "BLOCK", 2)
+    three = Dataset(*SPLIT.split("/"), tmp_path, [sample] * 3)
+    found, wanted = score(tmp_path, three, progress=False), BravoAccumulator(SPLIT)
+    for _ in range(3):
         wanted.update(label, invalid, classes, levels, void)
     assert_same_counts(found, wanted)
-    assert found.invalid.sum() == 2 * 6
+    assert found.invalid.sum() == 3 * 6
 
 
 def test_four_workers_score_the_same(fitted, scenes, wanted, cluster, client, monkeypatch):
