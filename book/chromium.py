@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import http.server
 import itertools
@@ -97,14 +96,6 @@ class Tab:
         while not self.run(script):
             assert time.monotonic() < end, f"never true: {script}"
             time.sleep(0.05)
-
-    def screenshot(self, path):
-        """Write the whole page to a PNG file."""
-        height = min(self.run("document.documentElement.scrollHeight"), 16000)
-        width = self.run("innerWidth")
-        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
-        picture = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-        path.write_bytes(base64.b64decode(picture["data"]))
 
     def happened(self, method):
         """Events of this kind since the last visit."""

@@ -27,8 +27,6 @@ NEEDED_WITH = {
     "clipboard": "highlight",
     "toggle": "dropdown",
     "mystnb": 'class="cell',
-    "sphinx-design": "sd-",
-    "design-tabs": "sd-tab",
     "figures.js": "iood-figure",
     "explorables.css": "iood-explorable",
 }
